@@ -63,6 +63,9 @@ def bundled(name: str) -> Path:
     packed = here / "_bundled" / name
     if packed.exists():
         return packed
-    inside = {"guide": "docs/guide", "completions": "commands/completions",
-              "stackctld.service": "daemon/stackctld.service"}
+    inside = {
+        "guide": "docs/guide",
+        "completions": "commands/completions",
+        "stackctld.service": "daemon/stackctld.service",
+    }
     return here.parent / inside.get(name, name)

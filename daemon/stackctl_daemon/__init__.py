@@ -1,0 +1,1 @@
+"""The daemon: every area, split by target."""

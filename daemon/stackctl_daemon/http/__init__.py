@@ -1,0 +1,1 @@
+"""The control API's edge: server, limits, registry, auth, OpenAPI."""

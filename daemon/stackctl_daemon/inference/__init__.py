@@ -1,0 +1,1 @@
+"""Running models on devices, one worker process each."""

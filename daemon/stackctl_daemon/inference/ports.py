@@ -1,0 +1,30 @@
+"""What inference needs of others, and what it gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from stackctl.contracts.model import ModelEntry
+
+
+class ReadyModel(NamedTuple):
+    """A model whose files are on disk and verified."""
+
+    entry: ModelEntry
+    graph: Path
+    """ONNX graph; its external data lies beside it."""
+    tokenizer: Path
+    """``tokenizer.json``."""
+
+
+class ModelStore(Protocol):
+    """Gives verified model files."""
+
+    async def ready(self, name: str) -> ReadyModel:
+        """Give a model by name or alias, or ``default``.
+
+        Raises:
+            NotFound: no such model, or its files are not here (hint: ``stackctl models pull``).
+            ModelCorrupt: a file's bytes are wrong.
+        """

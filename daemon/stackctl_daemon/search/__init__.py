@@ -1,0 +1,1 @@
+"""Finding things in people's files."""

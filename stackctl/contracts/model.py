@@ -1,0 +1,75 @@
+"""Models: the catalogue and what is on this disk."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ModelTask = Literal["embedding"]
+ModelState = Literal["absent", "present", "corrupt"]
+
+
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a model and everywhere it can be had."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    sources: list[str]
+    """``file:PATH``, ``pypi:PACKAGE==VERSION#path/in/wheel``, ``hf:OWNER/NAME@REV#path``, ``https:URL``."""
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A catalogue entry, one TOML file in ``config/models``."""
+
+    name: str
+    task: ModelTask
+    summary: str
+    licence: str
+    dimensions: int
+    max_tokens: int
+    architecture: Literal["bert-safetensors", "onnx"]
+    """How the ONNX graph comes about: built over the safetensors, or one of the files."""
+    files: list[ModelFile]
+    pooling: Literal["mean"] = "mean"
+    aliases: list[str] = []
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A catalogue entry beside what is on this disk."""
+
+    name: str
+    task: ModelTask
+    summary: str
+    licence: str
+    dimensions: int
+    max_tokens: int
+    size_bytes: int
+    state: ModelState
+    path: str = ""
+    imported: bool = False
+    loaded_on: list[str] = []
+    """Ids of the devices that hold it now."""
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """Models, by name."""
+
+    items: list[Model]
+
+
+class ModelVerification(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of reading every byte of a model."""
+
+    name: str
+    ok: bool
+    problems: list[str]
+
+
+class ModelImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Take a model from a directory: ``model.safetensors`` or ``model.onnx``, ``tokenizer.json``, ``config.json``."""
+
+    name: str
+    path: str
+    licence: str = "unknown"

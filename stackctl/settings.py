@@ -1,0 +1,191 @@
+"""Typed settings: defaults, then /etc, the user's TOML, the environment; all or nothing.
+
+Refuses unknown keys and wrong types, naming file and line. Imported lazily by the CLI: it pulls
+in tomllib and msgspec.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stackctl import paths
+from stackctl.errors import BadConfig
+
+
+class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the daemon serves."""
+
+    max_connections: int = 512
+    """Connections held at once; more wait in the kernel's queue."""
+    header_timeout_s: float = 10.0
+    """From connect, or the end of the last answer, to a whole header."""
+    body_timeout_s: float = 60.0
+    drain_timeout_s: float = 20.0
+    """How long SIGTERM waits for requests and jobs to reach a safe point."""
+    log_level: str = "INFO"
+    log_max_bytes: int = 10_000_000
+    log_files: int = 5
+    operator_group: str = ""
+    """Unix group whose members may read and operate."""
+
+
+class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which devices are used."""
+
+    cpu_sets: list[list[int]] = []
+    """Sets of CPU cores, one device each; empty: one device with all cores allowed to us."""
+    gpus: str = "auto"
+    """``auto`` or ``off``."""
+    nvml_library: str = ""
+    """Path of libnvidia-ml, when not the system's."""
+
+
+class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How texts become vectors."""
+
+    default_model: str = "all-minilm-l6-v2"
+    batch_tokens: int = 512
+    """Padded tokens in a batch; 512 is best on one CPU core (measured)."""
+    max_queued_texts: int = 8192
+    """Above it a request is refused with 429 and Retry-After."""
+
+
+class SearchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How files are indexed and ranked."""
+
+    max_file_bytes: int = 50_000_000
+    """Larger files are reported and skipped."""
+    chunk_tokens: int = 200
+    keyword_weight: float = 0.4
+    semantic_weight: float = 0.6
+    """Weights of reciprocal rank fusion (Cranfield, nDCG@10 .420)."""
+    rrf_k: int = 60
+
+
+class AnalyticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How events are kept."""
+
+    flush_interval_s: float = 0.002
+    load_interval_s: float = 1.0
+    """How often the loader moves durable events into DuckDB."""
+    retention_days: int = 90
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where models come from."""
+
+    connect_timeout_s: float = 5.0
+    """A source that does not answer in this time is left for the next."""
+    offline: bool = False
+    """Only what is on this disk."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be configured."""
+
+    daemon: DaemonSettings = DaemonSettings()
+    devices: DeviceSettings = DeviceSettings()
+    inference: InferenceSettings = InferenceSettings()
+    search: SearchSettings = SearchSettings()
+    analytics: AnalyticsSettings = AnalyticsSettings()
+    models: ModelSettings = ModelSettings()
+
+
+def files() -> list[Path]:
+    """Configuration files, weakest first, whether they exist or not."""
+    return [Path("/etc/stackctl/stackctl.toml"), paths.config_dir() / "stackctl.toml"]
+
+
+def load() -> tuple[Settings, list[str]]:
+    """Give the settings in force and what they were read from, weakest first.
+
+    Raises:
+        BadConfig: a file is not TOML, or has an unknown key, a wrong type or a wrong value.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    sources = ["defaults"]
+    for file in files():
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as err:
+            raise BadConfig(f"{file} cannot be read: {err}", hint=f"ls -l {file}") from err
+        _merge(merged, _parse(text, file))
+        sources.append(str(file))
+    environment = _from_environment()
+    for name, section in environment.items():
+        _merge(merged, {name: section})
+        sources += [f"STACKCTL_{name.upper()}__{key.upper()}" for key in section]
+    try:
+        return msgspec.convert(merged, Settings), sources
+    except msgspec.ValidationError as err:
+        raise BadConfig(f"configuration: {err}", hint="stackctl config show") from err
+
+
+def _parse(text: str, file: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(text)
+        msgspec.convert(values, Settings)
+    except tomllib.TOMLDecodeError as err:
+        found = re.search(r"line (\d+)", str(err))
+        where = f"{file}:{found[1]}" if found else str(file)
+        raise BadConfig(f"{where}: not TOML: {err}", hint=f"${{EDITOR:-vi}} {file}") from err
+    except msgspec.ValidationError as err:
+        raise BadConfig(
+            f"{file}:{_line(text, str(err))}: {err}", hint="stackctl config show"
+        ) from err
+    return values
+
+
+def _line(text: str, message: str) -> int:
+    """Find the line that a validation message speaks of; 1 when it cannot be told."""
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    path = re.search(r"at `\$\.?([\w.]*)", message)
+    parts = [p for p in (path[1].split(".") if path and path[1] else []) if p]
+    if unknown:
+        parts.append(unknown[1])
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        header = re.match(r"\[([\w.]+)\]", stripped)
+        if header:
+            section = header[1]
+            if parts == [section]:
+                return number
+            continue
+        key = re.match(r"(\w+)\s*=", stripped)
+        if key and [*filter(None, section.split(".")), key[1]] == parts:
+            return number
+    return 1
+
+
+def _merge(into: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
+    for name, section in values.items():
+        into.setdefault(name, {}).update(section)
+
+
+def _from_environment() -> dict[str, dict[str, Any]]:
+    """Read ``STACKCTL_<SECTION>__<KEY>``; a value is TOML, or text where TOML has no such value."""
+    found: dict[str, dict[str, Any]] = {}
+    for variable, text in sorted(os.environ.items()):
+        parts = re.fullmatch(r"STACKCTL_([A-Z]+)__([A-Z_]+)", variable)
+        if not parts:
+            continue
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        section, key = parts[1].lower(), parts[2].lower()
+        try:
+            msgspec.convert({section: {key: value}}, Settings)
+        except msgspec.ValidationError as err:
+            raise BadConfig(f"{variable}={text}: {err}", hint=f"unset {variable}") from err
+        found.setdefault(section, {})[key] = value
+    return found
