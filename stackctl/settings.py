@@ -172,7 +172,7 @@ def _merge(into: dict[str, dict[str, Any]], values: dict[str, Any]) -> None:
 
 
 def _from_environment() -> dict[str, dict[str, Any]]:
-    """Read ``STACKCTL_<SECTION>__<KEY>``; a value is TOML, or text where TOML has no such value."""
+    """Read ``STACKCTL_<SECTION>__<KEY>``; a value is TOML, or text where it is not."""
     found: dict[str, dict[str, Any]] = {}
     for variable, text in sorted(os.environ.items()):
         parts = re.fullmatch(r"STACKCTL_([A-Z]+)__([A-Z_]+)", variable)

