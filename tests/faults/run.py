@@ -1,0 +1,184 @@
+"""Kills a real daemon and its workers at random moments, fills its disk, and counts losses.
+
+Exit 1 when an acknowledged event is missing or doubled, when the index differs from that of a run
+without faults, or when a job that was accepted did not end in success.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from faults.corpus import write_corpus
+from faults.evidence import chunks_of, events_of
+from faults.full_disk import fill_a_disk
+from faults.producer import Producer
+from harness import Stack, kill_quietly
+
+COLLECTION = "faults"
+JOB_TIMEOUT_S = 600.0
+WORKER_SHARE = 0.4
+"""Part of the kills that is aimed at a worker, when there is one."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a run found: rows for the table and what is wrong, which is nothing."""
+
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+
+    def tell(self, what: str, value: object) -> None:
+        """Add a row."""
+        self.rows.append((what, str(value)))
+
+    def expect(self, what: str, found: object, expected: object) -> None:
+        """Add a row, and a loss when it is not what was expected."""
+        self.tell(what, found)
+        if found != expected:
+            self.losses.append(f"{what}: {found}, expected {expected}")
+
+
+def kill_run(kills: int, files: int, *, seed: int, say: Callable[[str], None]) -> Findings:
+    """Index and ingest under ``kills`` SIGKILLs and compare with a run that had none."""
+    findings = Findings()
+    with tempfile.TemporaryDirectory(prefix="fc", dir="/tmp") as folder:
+        corpus = Path(folder)
+        written = write_corpus(corpus, files)
+        say(f"corpus: {written} files")
+        with Stack() as calm:
+            calm.index(corpus, collection=COLLECTION)
+            calm.stop()
+            reference = chunks_of(calm.home, COLLECTION, below=corpus)
+        say(f"without faults: {sum(reference.values())} chunks")
+        with Stack() as stack:
+            producer = Producer(stack)
+            producer.start()
+            tally, jobs = _disturb(stack, corpus, kills, random.Random(seed), say)
+            _finish(stack, corpus, jobs, findings, say)
+            producer.stop()
+            stack.stop()
+            disturbed = chunks_of(stack.home, COLLECTION, below=corpus)
+            stored = events_of(stack.home)
+    findings.tell("kill -9 of the daemon", tally["daemon"])
+    findings.tell("kill -9 of a worker", tally["worker"])
+    findings.expect("kills in all", tally.total() >= kills, True)
+    _compare_index(reference, disturbed, findings)
+    compare_events(producer, stored, findings)
+    return findings
+
+
+def _disturb(
+    stack: Stack, corpus: Path, kills: int, rng: random.Random, say: Callable[[str], None]
+) -> tuple[Counter[str], list[str]]:
+    """Kill until the number is reached, always with an index job under way."""
+    tally: Counter[str] = Counter()
+    jobs: list[str] = []
+    pause = threading.Event()
+    while tally.total() < kills:
+        if not jobs or _ended(stack, jobs[-1]):
+            body = {"paths": [str(corpus)], "collection": COLLECTION, "force": True}
+            jobs.append(stack.ok("POST", "/v1/index", body)["id"])
+        # A random moment is the point of this wait, not synchronisation.
+        pause.wait(rng.uniform(0.02, 2.0))
+        victim = "daemon"
+        if rng.random() < WORKER_SHARE:
+            pids = stack.worker_pids()
+            if pids and kill_quietly(rng.choice(pids)):
+                victim = "worker"
+        if victim == "daemon":
+            stack.kill9()
+            stack.start()
+        tally[victim] += 1
+        if tally.total() % 5 == 0:
+            say(f"{tally.total()}/{kills} kills, {len(jobs)} index jobs so far")
+    return tally, jobs
+
+
+def _ended(stack: Stack, job_id: str) -> bool:
+    return stack.ok("GET", f"/v1/jobs/{job_id}")["state"] not in {"queued", "running"}
+
+
+def _finish(
+    stack: Stack, corpus: Path, jobs: list[str], findings: Findings, say: Callable[[str], None]
+) -> None:
+    """Let every accepted job end without further faults and look at how it did."""
+    states: Counter[str] = Counter()
+    attempts = 0
+    for job_id in jobs:
+        job = stack.follow_job(job_id, timeout_s=JOB_TIMEOUT_S)
+        states[job["state"]] += 1
+        attempts += job["attempts"]
+        if job["state"] != "succeeded":
+            say(f"job {job_id} ended {job['state']}: {job['error_code']} {job['error_message']}")
+    findings.tell("index jobs accepted", len(jobs))
+    findings.tell("times they were started", attempts)
+    findings.expect("index jobs that succeeded", states["succeeded"], len(jobs))
+
+
+def _compare_index(
+    reference: Counter[tuple[str, str]], disturbed: Counter[tuple[str, str]], findings: Findings
+) -> None:
+    findings.tell("documents", len({path for path, _ in disturbed}))
+    findings.expect("chunks", disturbed.total(), reference.total())
+    findings.expect("chunks missing", (reference - disturbed).total(), 0)
+    findings.expect("chunks too many", (disturbed - reference).total(), 0)
+
+
+def compare_events(producer: Producer, stored: Counter[str], findings: Findings) -> None:
+    """Check that every acknowledged event is stored exactly once."""
+    findings.expect("events were acknowledged", len(producer.acknowledged) > 0, True)
+    findings.tell("events acknowledged", len(producer.acknowledged))
+    findings.tell("batches sent again", producer.resent)
+    lost = sum(1 for event in producer.acknowledged if stored[event] == 0)
+    findings.expect("acknowledged events lost", lost, 0)
+    findings.expect("events doubled", sum(1 for n in stored.values() if n > 1), 0)
+
+
+def report(title: str, findings: Findings) -> None:
+    """Print the table of one part."""
+    print(f"\n{title}")
+    for what, value in findings.rows:
+        print(f"  {what:<34}{value:>12}")
+    for loss in findings.losses:
+        print(f"  LOSS  {loss}")
+
+
+def main() -> int:
+    """Run both parts and give the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--files", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=None, help="the moments; default: the clock's")
+    parser.add_argument("--skip-disk", action="store_true", help="leave the full disk out")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
+
+    say(f"seed {seed}")
+    parts = {"kill -9": kill_run(options.kills, options.files, seed=seed, say=say)}
+    if not options.skip_disk:
+        full = Findings()
+        fill_a_disk(full, say)
+        parts["full disk"] = full
+    for title, findings in parts.items():
+        report(title, findings)
+    failed = any(findings.losses for findings in parts.values())
+    print("\nlosses found" if failed else "\nnothing lost, nothing doubled")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
