@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
 from harness import Stack, bridge
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.openapi.checks import (
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -36,7 +38,7 @@ def live() -> Iterator[tuple[str, Stack]]:
 
 
 @pytest.fixture(scope="module")
-def described(live: tuple[str, Stack]) -> schemathesis.openapi.loaders.OpenApiSchema:
+def described(live: tuple[str, Stack]) -> BaseSchema:
     url, stack = live
     document = stack.ok("GET", "/v1/openapi.json")
     loaded = schemathesis.openapi.from_dict(document)
@@ -55,7 +57,7 @@ schema = schemathesis.pytest.from_fixture("described")
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_documented(case: schemathesis.Case) -> None:
+def test_every_answer_is_documented(case: schemathesis.Case[Any]) -> None:
     case.call_and_validate(checks=CHECKS, timeout=30)
 
 
