@@ -1,0 +1,246 @@
+"""ONNX graph of a BERT sentence encoder over its safetensors; refuses other architectures.
+
+The weights stay where they are: the graph names their offsets as external data, so a model is
+on disk once and its pages are shared. Linear weights are ``[out, in]``, which is Gemm's
+``transB``: no transposed copies in memory.
+Source: Devlin et al. 2019; `modeling_bert.py` of transformers for the names of the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from stackctl.errors import Invalid
+from stackctl_daemon.models import onnx_wire as wire
+from stackctl_daemon.models.safetensors import TensorSlice, read_header
+
+GRAPH_VERSION = 1
+"""Part of the graph's file name: a change of the recipe builds anew."""
+
+_OPSET = 17  # the first with LayerNormalization
+_DTYPES = {"F32": wire.FLOAT, "F16": wire.FLOAT16, "BF16": wire.BFLOAT16}
+_ANCHOR = "embeddings.word_embeddings.weight"
+
+
+def build_graph(directory: Path) -> Path:
+    """Write the graph of ``config.json`` and ``model.safetensors`` beside them, once.
+
+    Inputs ``input_ids``, ``attention_mask``, ``token_type_ids``: int64 ``(batch, tokens)``.
+    Outputs ``sentence_embedding``: float32 ``(batch, dims)``, mean-pooled, L2-normalised;
+    ``last_hidden_state``: float32 ``(batch, tokens, dims)``.
+
+    Raises:
+        Invalid: the configuration or the tensors are not those of a BERT encoder.
+    """
+    target = directory / f"graph-v{GRAPH_VERSION}.onnx"
+    if target.exists():
+        return target
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    data = encode_graph(config, read_header(directory / "model.safetensors"))
+    handle, name = tempfile.mkstemp(prefix=".graph-", dir=directory)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return target
+
+
+def encode_graph(
+    config: dict[str, Any],  # Any: JSON
+    tensors: dict[str, TensorSlice],
+    *,
+    file: str = "model.safetensors",
+) -> bytes:
+    """Give the ModelProto for a configuration and the places of its tensors.
+
+    Raises:
+        Invalid: the configuration or the tensors are not those of a BERT encoder.
+    """
+    wanted = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
+    for key, value in wanted.items():
+        if config.get(key, value) != value:
+            raise Invalid(f'config.json: {key} is "{config[key]}", expected "{value}"')
+    prefix = next((n[: -len(_ANCHOR)] for n in tensors if n.endswith(_ANCHOR)), None)
+    if prefix is None:
+        raise Invalid(f"model.safetensors has no tensor {_ANCHOR}")
+    try:
+        builder = _Builder(
+            tensors,
+            file,
+            prefix,
+            hidden=int(config["hidden_size"]),
+            heads=int(config["num_attention_heads"]),
+            epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        )
+        return builder.encoder(int(config["num_hidden_layers"]))
+    except KeyError as err:
+        raise Invalid(f"config.json has no {err}") from err
+
+
+class _Builder:
+    """Collects nodes and initializers; every method gives the name of its output.
+
+    Token vectors run as ``(batch * tokens, hidden)``, the shape that Gemm takes.
+    """
+
+    def __init__(
+        self,
+        tensors: dict[str, TensorSlice],
+        file: str,
+        prefix: str,
+        *,
+        hidden: int,
+        heads: int,
+        epsilon: float,
+    ):
+        self.tensors, self.file, self.prefix = tensors, file, prefix
+        self.hidden, self.heads, self.epsilon = hidden, heads, epsilon
+        self.nodes: list[bytes] = []
+        self.initializers: list[bytes] = []
+
+    def op(self, kind: str, output: str, *inputs: str, **attributes: wire.Attribute) -> str:
+        self.nodes.append(wire.node(kind, inputs, [output], **attributes))
+        return output
+
+    def ints(self, name: str, *values: int) -> str:
+        self.initializers.append(wire.int64_tensor(name, values))
+        return name
+
+    def scalar(self, name: str, value: float) -> str:
+        self.initializers.append(wire.float_scalar(name, value))
+        return name
+
+    def weight(self, name: str) -> str:
+        found = self.tensors.get(self.prefix + name)
+        if found is None or found.dtype not in _DTYPES:
+            raise Invalid(f"model.safetensors has no float tensor {self.prefix}{name}")
+        kind = _DTYPES[found.dtype]
+        self.initializers.append(
+            wire.external_tensor(
+                name, kind, found.shape, file=self.file, offset=found.offset, length=found.length
+            )
+        )
+        return name if kind == wire.FLOAT else self.op("Cast", f"{name}.f32", name, to=wire.FLOAT)
+
+    def linear(self, scope: str, source: str) -> str:
+        weight, bias = self.weight(f"{scope}.weight"), self.weight(f"{scope}.bias")
+        return self.op("Gemm", f"{scope}.out", source, weight, bias, transB=1)
+
+    def norm(self, scope: str, source: str) -> str:
+        scale, bias = self.weight(f"{scope}.weight"), self.weight(f"{scope}.bias")
+        output = f"{scope}.out"
+        return self.op(
+            "LayerNormalization", output, source, scale, bias, axis=-1, epsilon=self.epsilon
+        )
+
+    def encoder(self, layers: int) -> bytes:
+        self._constants()
+        current = self._embeddings()
+        for number in range(layers):
+            current = self._layer(f"encoder.layer.{number}", current)
+        self.op("Reshape", "last_hidden_state", current, "tokens_shape")
+        self._pool()
+        free = ("batch", "tokens")
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return wire.model(
+            name="bert-sentence-encoder",
+            nodes=self.nodes,
+            initializers=self.initializers,
+            inputs=[wire.value_info(name, wire.INT64, free) for name in names],
+            outputs=[
+                wire.value_info("sentence_embedding", wire.FLOAT, ("batch", self.hidden)),
+                wire.value_info("last_hidden_state", wire.FLOAT, (*free, self.hidden)),
+            ],
+            opset=_OPSET,
+        )
+
+    def _constants(self) -> None:
+        width = self.hidden // self.heads
+        self.ints("axis_0", 0)
+        self.ints("axis_1", 1)
+        self.ints("axis_2", 2)
+        self.ints("axes_1_2", 1, 2)
+        self.ints("flat_shape", -1, self.hidden)
+        self.ints("heads_and_width", self.heads, width)
+        self.ints("hidden_size", self.hidden)
+        self.scalar("one", 1.0)
+        self.scalar("half", 0.5)
+        self.scalar("sqrt_2", 2.0**0.5)
+        self.scalar("scale", width**-0.5)
+        # Far below any score, and far from float32's end, so that no sum of two overflows.
+        self.scalar("hidden_score", -1e9)
+        self.scalar("tiny", 1e-12)
+        self.op("Shape", "ids_shape", "input_ids")
+        self.op("Slice", "token_count", "ids_shape", "axis_1", "axis_2", "axis_0")
+        self.op("Concat", "heads_shape", "ids_shape", "heads_and_width", axis=0)
+        self.op("Concat", "tokens_shape", "ids_shape", "hidden_size", axis=0)
+        self.op("Cast", "mask", "attention_mask", to=wire.FLOAT)
+        self.op("Sub", "mask.off", "one", "mask")
+        self.op("Mul", "mask.score", "mask.off", "hidden_score")
+        self.op("Unsqueeze", "mask.bias", "mask.score", "axes_1_2")
+
+    def _embeddings(self) -> str:
+        scope = "embeddings"
+        words = self.op("Gather", "words", self.weight(_ANCHOR), "input_ids", axis=0)
+        types = self.weight(f"{scope}.token_type_embeddings.weight")
+        kinds = self.op("Gather", "kinds", types, "token_type_ids", axis=0)
+        positions = self.weight(f"{scope}.position_embeddings.weight")
+        places = self.op("Slice", "places", positions, "axis_0", "token_count", "axis_0")
+        both = self.op("Add", "words_kinds", words, kinds)
+        total = self.op("Add", "embedded", both, places)
+        flat = self.op("Reshape", "embedded.flat", total, "flat_shape")
+        return self.norm(f"{scope}.LayerNorm", flat)
+
+    def _layer(self, scope: str, source: str) -> str:
+        mixed = self._attention(f"{scope}.attention", source)
+        wide = self._gelu(scope, self.linear(f"{scope}.intermediate.dense", mixed))
+        narrow = self.linear(f"{scope}.output.dense", wide)
+        total = self.op("Add", f"{scope}.sum", narrow, mixed)
+        return self.norm(f"{scope}.output.LayerNorm", total)
+
+    def _attention(self, scope: str, source: str) -> str:
+        def head(name: str, *order: int) -> str:
+            flat = self.linear(f"{scope}.self.{name}", source)
+            split = self.op("Reshape", f"{scope}.{name}.split", flat, "heads_shape")
+            return self.op("Transpose", f"{scope}.{name}", split, perm=order)
+
+        query, value = head("query", 0, 2, 1, 3), head("value", 0, 2, 1, 3)
+        key = head("key", 0, 2, 3, 1)
+        scaled = self.op("Mul", f"{scope}.scaled", query, "scale")
+        scores = self.op("MatMul", f"{scope}.scores", scaled, key)
+        masked = self.op("Add", f"{scope}.masked", scores, "mask.bias")
+        weights = self.op("Softmax", f"{scope}.weights", masked, axis=-1)
+        mixed = self.op("MatMul", f"{scope}.mixed", weights, value)
+        merged = self.op("Transpose", f"{scope}.merged", mixed, perm=(0, 2, 1, 3))
+        flat = self.op("Reshape", f"{scope}.flat", merged, "flat_shape")
+        dense = self.linear(f"{scope}.output.dense", flat)
+        total = self.op("Add", f"{scope}.sum", dense, source)
+        return self.norm(f"{scope}.output.LayerNorm", total)
+
+    def _gelu(self, scope: str, source: str) -> str:
+        """Exact GELU, in the order of operations that ORT fuses."""
+        ratio = self.op("Div", f"{scope}.gelu.ratio", source, "sqrt_2")
+        curve = self.op("Erf", f"{scope}.gelu.erf", ratio)
+        raised = self.op("Add", f"{scope}.gelu.raised", curve, "one")
+        product = self.op("Mul", f"{scope}.gelu.product", source, raised)
+        return self.op("Mul", f"{scope}.gelu.out", product, "half")
+
+    def _pool(self) -> None:
+        """Mean over the tokens, padding left out, then L2 (Reimers & Gurevych 2019, 3)."""
+        column = self.op("Unsqueeze", "mask.column", "mask", "axis_2")
+        kept = self.op("Mul", "pool.kept", "last_hidden_state", column)
+        total = self.op("ReduceSum", "pool.sum", kept, "axis_1", keepdims=0)
+        count = self.op("ReduceSum", "pool.count", "mask", "axis_1", keepdims=1)
+        safe = self.op("Max", "pool.count_safe", count, "one")
+        mean = self.op("Div", "pool.mean", total, safe)
+        length = self.op("ReduceL2", "pool.length", mean, axes=(1,), keepdims=1)
+        safe_length = self.op("Max", "pool.length_safe", length, "tiny")
+        self.op("Div", "sentence_embedding", mean, safe_length)

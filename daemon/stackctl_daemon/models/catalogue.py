@@ -1,0 +1,94 @@
+"""The catalogue: one TOML file a model; refuses to know what is on this disk."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from stackctl.contracts.model import ModelEntry
+from stackctl.errors import BadConfig, Invalid, NotFound
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_name(name: str) -> str:
+    """Give the name back if it can be a directory's.
+
+    Raises:
+        Invalid: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f'model name "{name}" is not 1 to 64 of a-z, 0-9, ".", "_", "-"',
+            hint="stackctl models list",
+        )
+    return name
+
+
+def read_entry(file: Path) -> ModelEntry:
+    """Read and check one entry.
+
+    Raises:
+        BadConfig: the file is not a sound entry.
+    """
+    try:
+        entry = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), ModelEntry)
+        check_name(entry.name)
+        for item in entry.files:
+            if not (_FILE.fullmatch(item.name) and _SHA256.fullmatch(item.sha256)):
+                raise ValueError(f'file "{item.name}" needs a plain name and a sha256')
+    except (OSError, ValueError, Invalid) as err:
+        raise BadConfig(f"{file}: {err}", hint=f"${{EDITOR:-vi}} {file}") from err
+    return entry
+
+
+def load_catalogue(directories: Iterable[Path]) -> dict[str, ModelEntry]:
+    """Give all entries by name; a later directory wins over an earlier one.
+
+    Raises:
+        BadConfig: an entry is not sound.
+    """
+    found: dict[str, ModelEntry] = {}
+    for directory in directories:
+        for file in sorted(directory.glob("*.toml")):
+            entry = read_entry(file)
+            found[entry.name] = entry
+    return found
+
+
+def resolve(entries: dict[str, ModelEntry], name: str) -> ModelEntry:
+    """Find an entry by name, then by alias.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if name in entries:
+        return entries[name]
+    for entry in entries.values():
+        if name in entry.aliases:
+            return entry
+    raise NotFound(f'no model "{name}" in the catalogue', hint="stackctl models list")
+
+
+def to_toml(entry: ModelEntry) -> str:
+    """Write an entry as TOML; what `read_entry` reads back equal."""
+    lines = []
+    for key, value in msgspec.to_builtins(entry).items():
+        if key != "files":
+            lines.append(f"{key} = {_toml(value)}")
+    for item in entry.files:
+        lines.append("\n[[files]]")
+        lines += [f"{key} = {_toml(value)}" for key, value in msgspec.to_builtins(item).items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    # JSON's strings, numbers and lists of strings are TOML's, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

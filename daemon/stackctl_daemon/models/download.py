@@ -1,0 +1,110 @@
+"""Files over HTTPS: resumed by Range; refuses plain HTTP off loopback.
+
+The part file is the state: it is kept after a failure and the next attempt goes on from its end.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stackctl.errors import DiskFull, ModelFetchFailed
+
+Progress = Callable[[int], None]
+"""Told the bytes of the file that are here; raises to stop the transfer."""
+
+_BLOCK = 1 << 18
+
+
+def disk_error(err: OSError, path: Path) -> DiskFull | None:
+    """Give the error that stands for a full disk, or None for another failure."""
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"no space left for {path}", hint=f"df -h {path.parent}")
+    return None
+
+
+def hash_file(file: Path, progress: Progress | None = None) -> str:
+    """Give the SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    done = 0
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            done += len(block)
+            if progress:
+                progress(done)
+    return digest.hexdigest()
+
+
+def download(
+    url: str, part: Path, *, size_bytes: int, timeout_s: float, progress: Progress
+) -> None:
+    """Fetch ``url`` into ``part``, going on where it ends.
+
+    Raises:
+        ModelFetchFailed: the server did not give the file; ``part`` holds what came.
+        DiskFull: there is no space; ``part`` holds what fitted.
+    """
+    parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme != "https" and parsed.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ModelFetchFailed(f"{url} is not https")
+    here = part.stat().st_size if part.exists() else 0
+    if here > size_bytes:
+        part.unlink()
+        here = 0
+    try:
+        if here < size_bytes:
+            _stream(url, part, here, size_bytes, timeout_s, progress)
+    except urllib.error.HTTPError as err:
+        err.close()
+        raise ModelFetchFailed(f"{url} answered {err.code}") from err
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as err:
+        raise ModelFetchFailed(f"{url}: {getattr(err, 'reason', err) or err!r}") from err
+    except OSError as err:
+        full = disk_error(err, part)
+        raise full or ModelFetchFailed(f"{url}: {err}") from err
+
+
+def _stream(
+    url: str, part: Path, here: int, size_bytes: int, timeout_s: float, progress: Progress
+) -> None:
+    headers = {"User-Agent": "stackctl", "Accept-Encoding": "identity"}
+    if here:
+        headers["Range"] = f"bytes={here}-"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  scheme checked above
+    with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
+        resumed = reply.status == 206
+        done = here if resumed else 0
+        with part.open("ab" if resumed else "wb") as stream:
+            _copy(reply, stream, done, size_bytes, url, progress)
+
+
+def _copy(
+    reply: Any,  # Any: urlopen's reply has no narrower type
+    stream: Any,
+    done: int,
+    size_bytes: int,
+    url: str,
+    progress: Progress,
+) -> None:
+    progress(done)
+    try:
+        while block := reply.read1(_BLOCK):
+            done += len(block)
+            if done > size_bytes:
+                raise ModelFetchFailed(f"{url} gives more than {size_bytes} bytes")
+            stream.write(block)
+            progress(done)
+    finally:
+        stream.flush()
+        os.fsync(stream.fileno())
+    if done < size_bytes:
+        raise ModelFetchFailed(f"{url} ended after {done} of {size_bytes} bytes")

@@ -1,0 +1,222 @@
+"""Model files on this disk, a directory a model; refuses to fetch.
+
+``verified.json`` remembers which bytes were hashed, by size and modification time, so that
+`ready` does not read 90 MB each time. Blocking: its owner runs it in an executor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stackctl.contracts.model import ModelEntry, ModelFile, ModelImport, ModelState
+from stackctl.errors import Conflict, Invalid, ModelCorrupt, NotFound
+from stackctl_daemon.models.bert_graph import build_graph
+from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
+from stackctl_daemon.models.download import disk_error, hash_file
+from stackctl_daemon.models.fetch import sync_directory
+from stackctl_daemon.models.ports import ReadyModel
+
+ENTRY = "entry.toml"
+_MARKER = "verified.json"
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class Store:
+    """Directories under ``root``."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def directory(self, name: str) -> Path:
+        """Give a model's directory, whether it exists or not."""
+        return self.root / check_name(name)
+
+    def imported(self) -> dict[str, ModelEntry]:
+        """Give the entries of imported models."""
+        found = [read_entry(file) for file in sorted(self.root.glob(f"[a-z0-9]*/{ENTRY}"))]
+        return {entry.name: entry for entry in found}
+
+    def state(self, entry: ModelEntry) -> ModelState:
+        """Tell what is here, by sizes and by what was hashed before; reads no weights."""
+        directory, seen = self.directory(entry.name), self._seen(entry.name)
+        state: ModelState = "present"
+        for item in entry.files:
+            try:
+                stat = (directory / item.name).stat()
+            except FileNotFoundError:
+                return "absent"
+            known = seen.get(item.name)
+            same = known and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+            if stat.st_size != item.size_bytes or (same and known and known.sha256 != item.sha256):
+                state = "corrupt"
+        return state
+
+    def verify(self, entry: ModelEntry, *, trust_marker: bool = False) -> list[str]:
+        """Give what is wrong with a model's files; none is an empty list.
+
+        Args:
+            entry: what the files must be.
+            trust_marker: believe an earlier hash of a file of the same size and time.
+        """
+        directory, seen = self.directory(entry.name), self._seen(entry.name)
+        problems: list[str] = []
+        known: dict[str, _Seen] = {}
+        for item in entry.files:
+            try:
+                stat = (directory / item.name).stat()
+            except FileNotFoundError:
+                problems.append(f"{item.name} is missing")
+                continue
+            old = seen.get(item.name)
+            fresh = old and (old.size, old.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+            digest = (
+                old.sha256 if old and fresh and trust_marker else hash_file(directory / item.name)
+            )
+            known[item.name] = _Seen(stat.st_size, stat.st_mtime_ns, digest)
+            if digest != item.sha256:
+                problems.append(f"{item.name} has sha256 {digest}, expected {item.sha256}")
+        if known != seen and directory.exists():
+            _write(directory / _MARKER, msgspec.json.encode(known))
+        return problems
+
+    def ready(self, entry: ModelEntry) -> ReadyModel:
+        """Give a model's files after checking them, with the graph built.
+
+        Raises:
+            NotFound: files are not here.
+            ModelCorrupt: a file's bytes are wrong.
+        """
+        pull = f"stackctl models pull {entry.name}"
+        directory = self.directory(entry.name)
+        if self.state(entry) == "absent":
+            raise NotFound(f'model "{entry.name}" is not on this disk', hint=pull)
+        problems = self.verify(entry, trust_marker=True)
+        if problems:
+            raise ModelCorrupt(f'model "{entry.name}": {"; ".join(problems)}', hint=pull)
+        if entry.architecture == "onnx":
+            graph = directory / next(f.name for f in entry.files if f.name.endswith(".onnx"))
+        else:
+            graph = build_graph(directory)
+        return ReadyModel(entry, graph, directory / "tokenizer.json")
+
+    def remove(self, name: str) -> bool:
+        """Remove a model's files; tell whether there were any."""
+        directory = self.directory(name)
+        trash = self.root / f".removed-{name}-{os.getpid()}"
+        try:
+            directory.rename(trash)  # one step: a half-removed model is never seen
+        except FileNotFoundError:
+            return False
+        shutil.rmtree(trash, ignore_errors=True)
+        return True
+
+    def take(self, request: ModelImport) -> ModelEntry:
+        """Copy a model from a directory, with an entry made from its ``config.json``.
+
+        Raises:
+            Invalid: the directory is not a model of a kind that we know.
+            Conflict: a model of this name is here.
+            DiskFull: there is no space; nothing is left behind.
+        """
+        source, target = Path(request.path), self.directory(request.name)
+        if target.exists():
+            raise Conflict(
+                f'model "{request.name}" is on this disk',
+                hint=f"stackctl models remove {request.name}",
+            )
+        names = _names(source)
+        self.root.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".import-", dir=self.root))
+        try:
+            for name in names:
+                shutil.copyfile(source / name, staging / name)
+            entry = _entry(request, staging, names)
+            if entry.architecture == "bert-safetensors":
+                build_graph(staging)
+            _write(staging / ENTRY, to_toml(entry).encode())
+            staging.chmod(0o755)
+            staging.rename(target)
+            sync_directory(self.root)
+        except OSError as err:
+            full = disk_error(err, target)
+            if full:
+                raise full from err
+            raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return entry
+
+    def _seen(self, name: str) -> dict[str, _Seen]:
+        try:
+            data = (self.directory(name) / _MARKER).read_bytes()
+            return msgspec.json.decode(data, type=dict[str, _Seen])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return {}
+
+
+def _names(source: Path) -> list[str]:
+    weights = [n for n in ("model.safetensors", "model.onnx") if (source / n).is_file()]
+    if not weights:
+        raise Invalid(f"{source} has neither model.safetensors nor model.onnx")
+    names = [weights[0], "tokenizer.json", "config.json"]
+    if weights[0] == "model.onnx":
+        names += [f.name for f in source.glob("model.onnx?data")]
+    missing = [name for name in names if not (source / name).is_file()]
+    if missing:
+        raise Invalid(f"{source} has no {' and no '.join(missing)}")
+    return names
+
+
+def _entry(request: ModelImport, directory: Path, names: list[str]) -> ModelEntry:
+    try:
+        config: dict[str, Any] = json.loads((directory / "config.json").read_text("utf-8"))
+        dimensions = int(config["hidden_size"])
+        max_tokens = min(int(config["max_position_embeddings"]), 512)
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise Invalid(
+            f"{request.path}/config.json needs hidden_size and max_position_embeddings: {err!r}"
+        ) from err
+    files = [
+        ModelFile(
+            name=name,
+            sha256=hash_file(directory / name),
+            size_bytes=(directory / name).stat().st_size,
+            sources=[f"file:{Path(request.path).resolve() / name}"],
+        )
+        for name in names
+    ]
+    return ModelEntry(
+        name=request.name,
+        task="embedding",
+        summary=f"imported from {request.path}",
+        licence=request.licence,
+        dimensions=dimensions,
+        max_tokens=max_tokens,
+        architecture="onnx" if "model.onnx" in names else "bert-safetensors",
+        files=files,
+    )
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Replace a small file in one durable step."""
+    handle, name = tempfile.mkstemp(prefix=".write-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(file)
+    finally:
+        Path(name).unlink(missing_ok=True)
