@@ -239,23 +239,16 @@ def model_cache() -> Path:
 
 
 def provide_model(home: Path) -> None:
-    """Put the default model's files into a home, as links where the file system can."""
+    """Copy the default model's files into a home.
+
+    Copies and not links: a test may damage its model, and must not damage everybody's.
+    Times are kept, because the daemon trusts an earlier hash only of the same size and time.
+    """
     cached = model_cache()
     for area in ("data", "cache"):
         source = cached / area / "models"
         if source.is_dir():
-            shutil.copytree(
-                source, home / area / "models", copy_function=_link, dirs_exist_ok=True
-            )
-
-
-def _link(source: str, target: str) -> None:
-    if Path(target).exists():
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+            shutil.copytree(source, home / area / "models", dirs_exist_ok=True)
 
 
 @contextlib.contextmanager
