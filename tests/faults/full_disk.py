@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,8 @@ from harness import Stack
 SIZE = "64m"
 SLACK_BYTES = 1 << 20
 """Left free beside the filler, so that the daemon itself meets the end of the disk."""
-TRIES = 2000
+PATIENCE_S = 30.0
+"""How long filling and recovering may take."""
 
 
 class Teller(Protocol):
@@ -74,8 +76,12 @@ def _fill(filler: Path) -> None:
 
 
 def _until(attempt: Callable[[], bool]) -> bool:
-    """Try until it is so, a bounded number of times."""
-    return any(attempt() for _ in range(TRIES))
+    """Try until it is so; False when the patience is over."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if attempt():
+            return True
+    return False
 
 
 @contextlib.contextmanager
