@@ -1,0 +1,112 @@
+# Completion of stackctl; written by `python -m stackctl.cli.completion`, do not edit.
+
+_stackctl_words() {
+  case "$1" in
+    '') echo 'up down status demo index search models devices jobs logs doctor config completion' ;;
+    'models') echo 'list pull verify remove import' ;;
+    'jobs') echo 'list show watch cancel' ;;
+    'config') echo 'show path check reload' ;;
+  esac
+}
+
+_stackctl_flags() {
+  case "$1" in
+    '') echo '--json --plain --quiet --no-start --no-color -v --verbose --debug --version --help -h' ;;
+    'up') echo '--help -h' ;;
+    'down') echo '--help -h' ;;
+    'status') echo '--help -h' ;;
+    'demo') echo '--query --down --help -h' ;;
+    'index') echo '--collection -c --watch --no-watch --force --detach --help -h' ;;
+    'search') echo '--collection -c --mode --limit -n --path --type --help -h' ;;
+    'models') echo '--help -h' ;;
+    'models list') echo '--help -h' ;;
+    'models pull') echo '--detach --help -h' ;;
+    'models verify') echo '--help -h' ;;
+    'models remove') echo '--help -h' ;;
+    'models import') echo '--licence --help -h' ;;
+    'devices') echo '--help -h' ;;
+    'jobs') echo '--help -h' ;;
+    'jobs list') echo '--help -h' ;;
+    'jobs show') echo '--help -h' ;;
+    'jobs watch') echo '--help -h' ;;
+    'jobs cancel') echo '--help -h' ;;
+    'logs') echo '--follow -f --lines -n --help -h' ;;
+    'doctor') echo '--repair --help -h' ;;
+    'config') echo '--help -h' ;;
+    'config show') echo '--daemon --help -h' ;;
+    'config path') echo '--help -h' ;;
+    'config check') echo '--help -h' ;;
+    'config reload') echo '--help -h' ;;
+    'completion') echo '--install --help -h' ;;
+  esac
+}
+
+_stackctl_argument() {
+  case "$1" in
+    'demo') echo 'file' ;;
+    'index') echo 'file' ;;
+    'models pull') echo 'live:models' ;;
+    'models verify') echo 'live:models' ;;
+    'models remove') echo 'live:models' ;;
+    'models import') echo 'file' ;;
+    'jobs show') echo 'live:jobs' ;;
+    'jobs watch') echo 'live:jobs' ;;
+    'jobs cancel') echo 'live:jobs' ;;
+    'completion') echo 'choice:bash zsh fish' ;;
+  esac
+}
+
+_stackctl_values() {
+  case "$1" in
+    'demo --query') echo 'any' ;;
+    'index --collection' | 'index -c') echo 'live:collections' ;;
+    'search --collection' | 'search -c') echo 'live:collections' ;;
+    'search --mode') echo 'choice:hybrid keyword semantic' ;;
+    'search --limit' | 'search -n') echo 'any' ;;
+    'search --path') echo 'any' ;;
+    'search --type') echo 'choice:text markdown code html pdf docx' ;;
+    'models import --licence') echo 'any' ;;
+    'logs --lines' | 'logs -n') echo 'any' ;;
+  esac
+}
+
+# Fill COMPREPLY with what a description such as "choice:a b" or "live:models" stands for.
+_stackctl_offer() {
+  local kind="$1" current="$2" IFS=$'\n'
+  case "$kind" in
+    choice:*) COMPREPLY=($(IFS=' '; compgen -W "${kind#choice:}" -- "$current")) ;;
+    live:*)
+      COMPREPLY=($("${COMP_WORDS[0]}" __complete "${kind#live:}" "$current" 2>/dev/null)) ;;
+    file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")) ;;
+  esac
+}
+
+_stackctl() {
+  local current="${COMP_WORDS[COMP_CWORD]}" path="" value="" word names i
+  COMPREPLY=()
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word="${COMP_WORDS[i]}"
+    if [[ -n $value ]]; then
+      value=""
+    elif [[ $word == -* ]]; then
+      value="$(_stackctl_values "$path $word")"
+    else
+      names=" $(_stackctl_words "$path") "
+      [[ $names == *" $word "* ]] && path="${path:+$path }$word"
+    fi
+  done
+  if [[ -n $value ]]; then
+    _stackctl_offer "$value" "$current"
+  elif [[ $current == -* ]]; then
+    COMPREPLY=($(compgen -W "$(_stackctl_flags "$path") --json --plain --quiet --no-start --no-color --debug" -- "$current"))
+  else
+    names="$(_stackctl_words "$path")"
+    if [[ -n $names ]]; then
+      COMPREPLY=($(compgen -W "$names" -- "$current"))
+    else
+      _stackctl_offer "$(_stackctl_argument "$path")" "$current"
+    fi
+  fi
+}
+
+complete -F _stackctl stackctl

@@ -1,0 +1,205 @@
+"""Looks for problems of this installation; every finding carries the command that mends it.
+
+Each check reads only what it needs and never starts the daemon. Checks of Python packages read
+metadata alone: importing onnxruntime to see whether it works would cost a second.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stackctl import __version__, paths
+from stackctl.cli.output import Output
+from stackctl.cli.text import clean, size
+from stackctl.client import Client
+from stackctl.errors import BadConfig, StackctlError, Unreachable
+
+LEAST_FREE_BYTES = 1 << 30
+REPAIRABLE = ("search", "analytics", "jobs")
+
+Finding = dict[str, str]
+"""``check``, ``message``, ``fix``."""
+
+
+def examine(client: Client) -> dict[str, Any]:
+    """Run every check and give ``{"ok", "checks", "findings"}``."""
+    findings: list[Finding] = []
+    names = []
+    for name, check in CHECKS.items():
+        found = [{"check": name, "message": m, "fix": fix} for m, fix in check(client)]
+        names.append({"check": name, "ok": not found})
+        findings += found
+    return {"ok": not findings, "checks": names, "findings": findings}
+
+
+def repair(client: Client) -> list[dict[str, Any]]:
+    """Let the daemon repair its degraded areas, and say what it did."""
+    degraded = [a.name for a in client.system.status().areas if a.state == "degraded"]
+    replies = (client.system.repair(area) for area in degraded if area in REPAIRABLE)
+    return [{"area": reply.area, "actions": reply.actions} for reply in replies]
+
+
+def lines(output: Output, report: dict[str, Any]) -> Iterator[str]:
+    """Word a report: a line a check, its findings below."""
+    for reply in report["repaired"]:
+        for action in reply["actions"]:
+            yield f"repaired {reply['area']}: {clean(action)}"
+    for check in report["checks"]:
+        mark = output.style("ok", "green") if check["ok"] else output.style("problem", "red")
+        yield f"{check['check']:<14} {mark}"
+        for finding in report["findings"]:
+            if finding["check"] == check["check"]:
+                yield f"  {clean(finding['message'])}"
+                yield f"  fix: {finding['fix']}"
+    count = len(report["findings"])
+    yield "no problems found" if not count else f"{count} problem{'s' if count > 1 else ''} found"
+
+
+Problems = Iterator[tuple[str, str]]
+"""Message and fix of each."""
+
+
+def _python(_: Client) -> Problems:
+    found = sys.version_info[:3]  # a slice: checkers know the minimum and call the rest dead
+    if found < (3, 11):
+        shown = ".".join(str(part) for part in found)
+        yield f"Python {shown} is older than 3.11", "python3.11 -m venv ~/.stackctl"
+
+
+def _packages(_: Client) -> Problems:
+    # Deferred: 40 ms that only this command needs.
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    present = {}
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            present[name] = distribution(name)
+        except PackageNotFoundError:
+            continue
+    reinstall = f"{sys.executable} -m pip install --force-reinstall --no-deps onnxruntime-gpu"
+    if len(present) == 2:
+        yield (
+            "onnxruntime and onnxruntime-gpu are both installed: one overwrites the other's files",
+            f"{sys.executable} -m pip uninstall -y onnxruntime && {reinstall}",
+        )
+    if not present:
+        yield "onnxruntime is not installed", reinstall
+    for name, found in present.items():
+        missing = [f for f in found.files or [] if not Path(str(found.locate_file(f))).exists()]
+        if missing:
+            yield f"{len(missing)} files of {name} are missing, such as {missing[0]}", reinstall
+
+
+def _installer(_: Client) -> Problems:
+    from importlib.util import find_spec
+
+    if find_spec("pip") is None and shutil.which("uv") is None:
+        yield (
+            "neither pip nor uv is there, and models from the package index need one",
+            f"{sys.executable} -m ensurepip",
+        )
+
+
+def _configuration(_: Client) -> Problems:
+    from stackctl.cli.configuration import read
+
+    try:
+        read()
+    except BadConfig as err:
+        yield err.message, err.hint or "stackctl config check"
+
+
+def _directories(_: Client) -> Problems:
+    for kind in (paths.config_dir, paths.data_dir, paths.state_dir, paths.cache_dir):
+        directory = kind()
+        held = _nearest(directory)
+        if not os.access(held, os.W_OK | os.X_OK):
+            yield f"{held} may not be written by this user", f"ls -ld {held}"
+    runtime = paths.runtime_dir()
+    if runtime.is_dir():
+        found = runtime.stat()
+        if found.st_uid != os.getuid():
+            yield f"{runtime} belongs to user {found.st_uid}", f"ls -ld {runtime}"
+        elif stat.S_IMODE(found.st_mode) & 0o077:
+            yield f"{runtime} is open to other users", f"chmod 700 {runtime}"
+
+
+def _disk(_: Client) -> Problems:
+    seen = set()
+    for directory in (paths.data_dir(), paths.state_dir(), paths.cache_dir()):
+        held = _nearest(directory)
+        free = shutil.disk_usage(held).free
+        device = held.stat().st_dev
+        if free < LEAST_FREE_BYTES and device not in seen:
+            yield f"only {size(free)} free where {directory} lies", f"df -h {held}"
+        seen.add(device)
+
+
+def _socket(client: Client) -> Problems:
+    path = client.transport.socket_path
+    if not os.path.lexists(path):
+        return
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        yield f"{path} is no socket", f"rm {path}"
+        return
+    try:
+        client.system.version()
+    except Unreachable as err:
+        # `up` replaces a stale socket under its lock; removing it by hand could race a start.
+        yield f"stale socket: {err.message}", "stackctl up"
+    except StackctlError as err:
+        yield err.message, err.hint or "stackctl down"
+
+
+def _daemon(client: Client) -> Problems:
+    try:
+        status = client.system.status()
+    except StackctlError:
+        return  # not running is no problem, and `socket` has said the rest
+    if status.daemon.version != __version__:
+        yield (
+            f"the daemon runs stackctl {status.daemon.version}, this is {__version__}",
+            "stackctl down && stackctl up",
+        )
+    for area in status.areas:
+        if area.state == "degraded":
+            fix = "stackctl doctor --repair" if area.name in REPAIRABLE else "stackctl logs"
+            yield f"{area.name} is degraded: {area.reason}", area.hint or fix
+
+
+def _models(client: Client) -> Problems:
+    try:
+        present = [m for m in client.models.list().items if m.state != "absent"]
+        for model in present:
+            found = client.models.verify(model.name)
+            if not found.ok:
+                why = "; ".join(found.problems) or "its bytes are not the catalogue's"
+                yield f"model {model.name}: {why}", f"stackctl models pull {model.name}"
+    except Unreachable:
+        return
+    except StackctlError as err:
+        yield f"models cannot be checked: {err.message}", err.hint or "stackctl logs"
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
+CHECKS: dict[str, Callable[[Client], Problems]] = {
+    "python": _python,
+    "packages": _packages,
+    "installer": _installer,
+    "configuration": _configuration,
+    "directories": _directories,
+    "disk": _disk,
+    "socket": _socket,
+    "daemon": _daemon,
+    "models": _models,
+}

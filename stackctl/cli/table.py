@@ -1,0 +1,68 @@
+"""Tables without rich (115 ms of CPU); refuses to know what its rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stackctl.cli.text import clean, cut, display_width
+
+GAP = 2
+SMALLEST = 6
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head, how it shows an item, and how programs read it."""
+
+    head: str
+    cell: Callable[[Any], Any]
+    raw: Callable[[Any], Any] | None = None
+    """Value under ``--plain``; what ``cell`` gives when None."""
+    right: bool = False
+    shrink: bool = False
+    """May be cut when the terminal is narrow."""
+
+    def plain(self, item: Any) -> str:
+        """Give the value for programs."""
+        value = (self.raw or self.cell)(item)
+        return "" if value is None else str(value)
+
+
+def render(items: Sequence[Any], columns: Sequence[Column], width: int | None) -> list[str]:
+    """Give a head line and one line an item, at most ``width`` columns wide when it is given."""
+    rows = [[clean(_text(c.cell(item))) for c in columns] for item in items]
+    heads = [c.head for c in columns]
+    widths = [
+        max([display_width(heads[i]), *(display_width(row[i]) for row in rows)])
+        for i in range(len(columns))
+    ]
+    if width is not None:
+        _fit(widths, columns, width)
+    return [_line(row, widths, columns) for row in (heads, *rows)]
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def _fit(widths: list[int], columns: Sequence[Column], width: int) -> None:
+    """Take columns away from the widest column that may shrink, then from any, until it fits."""
+    excess = sum(widths) + GAP * (len(widths) - 1) - width
+    for candidates in ([i for i, c in enumerate(columns) if c.shrink], range(len(columns))):
+        while excess > 0:
+            widest = max(candidates, key=lambda i: widths[i], default=None)
+            if widest is None or widths[widest] <= SMALLEST:
+                break
+            widths[widest] -= 1
+            excess -= 1
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
+    parts = []
+    for text, width, column in zip(cells, widths, columns, strict=True):
+        shown = cut(text, width)
+        pad = " " * (width - display_width(shown))
+        parts.append(pad + shown if column.right else shown + pad)
+    return (" " * GAP).join(parts).rstrip()

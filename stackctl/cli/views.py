@@ -1,0 +1,198 @@
+"""How replies read as text: columns and lines; refuses to ask the daemon anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from stackctl.cli.output import Output
+from stackctl.cli.progress import describe
+from stackctl.cli.table import Column
+from stackctl.cli.text import clean, duration, local_time, size
+from stackctl.client.view import mapping
+
+if TYPE_CHECKING:
+    from stackctl.contracts.job import Job
+    from stackctl.contracts.model import ModelVerification
+    from stackctl.contracts.system import Status, Version
+
+MODELS = [
+    Column("NAME", lambda m: m.name),
+    Column("STATE", lambda m: m.state),
+    Column("TASK", lambda m: m.task),
+    Column("SIZE", lambda m: size(m.size_bytes), lambda m: m.size_bytes, right=True),
+    Column("DIM", lambda m: m.dimensions, right=True),
+    Column("LOADED", lambda m: ", ".join(m.loaded_on)),
+    Column("LICENCE", lambda m: m.licence),
+    Column("SUMMARY", lambda m: m.summary, shrink=True),
+]
+DEVICES = [
+    Column("ID", lambda d: d.id),
+    Column("KIND", lambda d: d.kind),
+    Column("WORKER", lambda d: d.worker_state),
+    Column("PROVIDER", lambda d: d.execution_provider),
+    Column("MODELS", lambda d: ", ".join(d.models), shrink=True),
+    Column(
+        "MEMORY",
+        lambda d: f"{size(d.memory_used_bytes)} / {size(d.memory_total_bytes)}",
+        lambda d: d.memory_used_bytes,
+    ),
+    Column(
+        "USE",
+        lambda d: None if d.utilisation is None else f"{d.utilisation:.0%}",
+        lambda d: d.utilisation,
+        right=True,
+    ),
+    Column("NAME", lambda d: d.name, shrink=True),
+]
+JOBS = [
+    Column("ID", lambda j: j.id),
+    Column("STATE", lambda j: j.state),
+    Column("KIND", lambda j: j.kind),
+    Column("CREATED", lambda j: local_time(j.created_at), lambda j: j.created_at),
+    Column("TITLE", lambda j: j.title, shrink=True),
+    Column("PROGRESS", lambda j: _progress(j) or None, lambda j: j.progress.done, shrink=True),
+]
+COLLECTIONS = [
+    Column("COLLECTION", lambda c: c.name),
+    Column("DOCUMENTS", lambda c: c.documents, right=True),
+    Column("CHUNKS", lambda c: c.chunks, right=True),
+    Column("MODEL", lambda c: c.model),
+    Column("UPDATED", lambda c: local_time(c.updated_at), lambda c: c.updated_at),
+    Column("SOURCES", lambda c: ", ".join(_source(s) for s in c.sources), shrink=True),
+]
+FIGURES = [
+    Column("FIGURES", lambda r: f"{r.kind} {r.name}"),
+    Column("COUNT", lambda r: r.count, right=True),
+    Column("ERRORS", lambda r: r.errors, right=True),
+    Column("P50", lambda r: duration(r.p50_s), lambda r: r.p50_s, right=True),
+    Column("P95", lambda r: duration(r.p95_s), lambda r: r.p95_s, right=True),
+    Column("P99", lambda r: duration(r.p99_s), lambda r: r.p99_s, right=True),
+]
+STATE_STYLES = {
+    "ready": "green",
+    "succeeded": "green",
+    "degraded": "yellow",
+    "cancelled": "yellow",
+    "interrupted": "yellow",
+    "failed": "red",
+}
+
+
+def state_line(output: Output, version: Version) -> str:
+    """Say in one line who answers."""
+    return (
+        f"{output.style('running', 'green')}  stackctl {version.version}, pid {version.pid}, "
+        f"target {version.target}, up {duration(version.uptime_s)}"
+    )
+
+
+def status_lines(output: Output, status: Status) -> Iterator[str]:
+    """Give the whole picture, a section a noun; what is empty says so in a word."""
+    yield f"{state_line(output, status.daemon)}, {size(status.memory_rss_bytes)}"
+    states = (f"{a.name} {output.style(a.state, *_style(a.state))}" for a in status.areas)
+    yield f"areas    {', '.join(states)}"
+    for area in status.areas:
+        if area.state == "degraded":
+            yield f"  {area.name}: {clean(area.reason)}"
+            if area.hint:
+                yield f"  fix: {area.hint}"
+    yield ""
+    device_columns = [c for c in DEVICES if c.head not in ("KIND", "USE")]
+    yield from _section(output, status.devices, device_columns, "no devices")
+    yield from _section(
+        output, status.collections, COLLECTIONS, "no collections (stackctl index PATH)"
+    )
+    yield from _section(output, status.jobs, JOBS, "no jobs are running")
+    summary = status.summary
+    if summary is None:
+        yield "no figures: analytics is not ready"
+        return
+    rows = sorted(summary.rows, key=lambda r: (-r.count, r.kind, r.name))
+    yield from _section(output, rows, FIGURES, "no figures yet")
+    yield (
+        f"{summary.events_stored} events stored, {summary.events_pending} pending; "
+        f"figures of the last {duration(summary.window_s)}"
+    )
+
+
+def job_lines(output: Output, job: Job) -> Iterator[str]:
+    """Give a job in full."""
+    yield f"{job.id}  {output.style(job.state, *_style(job.state))}  {clean(job.title)}"
+    yield f"  kind      {job.kind}"
+    yield f"  created   {local_time(job.created_at)}"
+    if job.finished_at:
+        yield f"  finished  {local_time(job.finished_at)}"
+    yield f"  progress  {_progress(job)}"
+    if job.attempts > 1:
+        yield f"  attempts  {job.attempts}"
+    for name, value in mapping(job.result).items():
+        yield f"  {name:<9} {_brief(value)}"
+    if job.error_message:
+        yield f"  error     {clean(job.error_message)}"
+        if job.error_hint:
+            yield f"  fix       {job.error_hint}"
+
+
+def index_lines(output: Output, job: Job) -> Iterator[str]:
+    """Say what an index job did, or that it has begun."""
+    if job.state != "succeeded":
+        yield f"job {job.id} has begun; follow it with: stackctl jobs watch {job.id}"
+        return
+    result = mapping(job.result)
+    counts = ", ".join(f"{result.get(k, 0)} {k}" for k in ("indexed", "unchanged", "removed"))
+    yield (
+        f"{output.style('indexed', 'green')}  {counts}; {result.get('chunks', 0)} chunks "
+        f"in {duration(result.get('elapsed_s'))}"
+    )
+    for kind in ("skipped", "failed"):
+        yield from _refused(output, kind, result.get(kind) or [])
+    yield 'next: stackctl search "your question"'
+
+
+def verification_lines(found: ModelVerification) -> Iterator[str]:
+    """Say whether a model is what the catalogue says."""
+    yield f"{found.name}: {'every byte is right' if found.ok else 'damaged'}"
+    for problem in found.problems:
+        yield f"  {clean(problem)}"
+    if not found.ok:
+        yield f"fix: stackctl models pull {found.name}"
+
+
+def _refused(output: Output, kind: str, files: list[Any], most: int = 5) -> Iterator[str]:
+    """Name the first files that were left out, with the reason."""
+    if files:
+        yield f"{output.style(kind, 'yellow')}  {len(files)} files"
+    for file in files[:most]:
+        yield f"  {clean(file['path'])}: {clean(file['reason'])}"
+    if len(files) > most:
+        yield f"  and {len(files) - most} more (--json lists all)"
+
+
+def _section(output: Output, items: list[Any], columns: list[Column], empty: str) -> Iterator[str]:
+    if items:
+        yield from output.table(items, columns)
+    else:
+        yield output.style(empty, "dim")
+    yield ""
+
+
+def _progress(job: Job) -> str:
+    if job.state in ("queued", "running"):
+        return describe(job.progress)
+    return f"{job.progress.done} {job.progress.unit}s"
+
+
+def _brief(value: Any) -> str:
+    """A result's value in a word: lists by their length."""
+    if isinstance(value, list):
+        return f"{len(value)} entries" if value else "none"
+    return clean(f"{value:.4g}" if isinstance(value, float) else value)
+
+
+def _source(source: Any) -> str:
+    return f"{source.path} (watched)" if source.watched else str(source.path)
+
+
+def _style(state: str) -> tuple[str, ...]:
+    return (STATE_STYLES[state],) if state in STATE_STYLES else ()

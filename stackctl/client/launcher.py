@@ -1,0 +1,68 @@
+"""Starts the daemon for the first command that needs it; refuses to manage it afterwards."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+
+from stackctl import paths
+from stackctl.client.transport import connect
+from stackctl.errors import StackctlError, Unreachable, rebuild
+
+START_TIMEOUT_S = 60.0
+
+
+def start() -> None:
+    """Start the daemon and return when it is ready.
+
+    ``stackctld`` detaches itself and ends with 0 once it serves. When two commands start it at
+    once, one daemon wins the lock; the other command finds it there and is content.
+
+    Raises:
+        BadConfig: the daemon refuses its configuration.
+        Unreachable: it did not come up, with what it said.
+    """
+    # Deferred: only the command that starts the daemon pays for these.
+    import subprocess
+
+    # A file, not a pipe: the detached daemon would keep a pipe open and we would wait for ever.
+    with tempfile.TemporaryFile() as said:
+        try:
+            status = subprocess.run(
+                [sys.executable, "-m", "stackctl_daemon.main"],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired as err:
+            raise Unreachable(
+                f"the daemon was not ready in {START_TIMEOUT_S:g} s", hint="stackctl logs"
+            ) from err
+        if status == 0:
+            return
+        said.seek(0)
+        text = said.read().decode("utf-8", "replace")
+    if _listens():
+        return
+    raise _failure(status, text)
+
+
+def _listens() -> bool:
+    """Tell whether somebody else's start succeeded, giving it the time of a start."""
+    try:
+        connect(paths.socket_path(), 5.0, patience_s=5.0).close()
+    except StackctlError:
+        return False
+    return True
+
+
+def _failure(status: int, text: str) -> StackctlError:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    fixes = [line.removeprefix("fix: ") for line in lines if line.startswith("fix: ")]
+    said = errors[-1] if errors else (lines[-1] if lines else "it said nothing")
+    code = "bad_config" if status == 78 else "unreachable"
+    message = said if status == 78 else f"the daemon did not start (status {status}): {said}"
+    return rebuild(code, message, hint=fixes[-1] if fixes else "stackctl doctor")
