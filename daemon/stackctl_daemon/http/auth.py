@@ -1,0 +1,92 @@
+"""Who calls, and what they may: peer credentials of the socket; refuses to trust any header.
+
+Source: SO_PEERCRED in unix(7).
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+
+from stackctl.errors import BadConfig, Denied
+from stackctl_daemon.http.registry import Permission
+
+ALL: frozenset[Permission] = frozenset(("read", "operate", "admin"))
+OPERATOR: frozenset[Permission] = frozenset(("read", "operate"))
+NOTHING: frozenset[Permission] = frozenset()
+_UCRED = struct.Struct("3i")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A connected process, as the kernel saw it when it connected."""
+
+    pid: int
+    uid: int
+    gid: int
+    permissions: frozenset[Permission]
+
+
+class Access:
+    """Maps peers to permissions: the owner and root have all, an operator group some."""
+
+    def __init__(self, operator_group: str = "", *, owner_uid: int | None = None) -> None:
+        self.owner_uid = os.getuid() if owner_uid is None else owner_uid
+        self.operator_gid = group_id(operator_group)
+
+    def peer(self, sock: socket.socket) -> Peer:
+        """Read a connection's credentials."""
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, uid, gid = _UCRED.unpack(raw)
+        return Peer(pid, uid, gid, self.permissions(uid, gid))
+
+    def permissions(self, uid: int, gid: int) -> frozenset[Permission]:
+        """Give what a user may do."""
+        if uid in (0, self.owner_uid):
+            return ALL
+        if self.operator_gid is not None and self._in_group(uid, gid):
+            return OPERATOR
+        return NOTHING
+
+    def require(self, peer: Peer, permission: Permission) -> None:
+        """Let a peer pass.
+
+        Raises:
+            Denied: it lacks the permission.
+        """
+        if permission not in peer.permissions:
+            raise Denied(
+                f"uid {peer.uid} lacks the permission {permission!r} of the stackctld"
+                f" owned by uid {self.owner_uid}",
+                hint="stackctl config show",
+            )
+
+    def _in_group(self, uid: int, gid: int) -> bool:
+        if gid == self.operator_gid:
+            return True
+        try:
+            name = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return False
+        return self.operator_gid in os.getgrouplist(name, gid)
+
+
+def group_id(name: str) -> int | None:
+    """Give a group's id; None for no name.
+
+    Raises:
+        BadConfig: there is no such group.
+    """
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as err:
+        raise BadConfig(
+            f'daemon.operator_group "{name}" is not a group of this machine',
+            hint="getent group",
+        ) from err
