@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from stackctl.contracts.event import Summary
@@ -96,10 +97,9 @@ class Loader:
 
     def summarise(self, window_s: float) -> Summary:
         """Load what is durable, then give the figures; run it through `submit`."""
-        try:
+        # A full disk must not hide the figures that are there; what waits counts as pending.
+        with suppress(DiskFull):
             self.load(time.monotonic() + FRESH_S)
-        except DiskFull:
-            log.warning("summary_not_fresh reason=disk_full")
         now_s = self._now()
         since, until = int((now_s - window_s) * 1e6), int((now_s + _SKEW_S) * 1e6)
         try:
@@ -149,18 +149,26 @@ class Loader:
         except StoreCorrupt as err:
             self._corrupt = err
             raise
+        except DiskFull:
+            # Room for new events is worth more than the means to rebuild old ones.
+            self.drop_segments(all_loaded=True)
+            raise
         except OSError as err:
             raise Failed(f"a segment cannot be read: {err}") from err
         return True
 
-    def drop_segments(self) -> list[int]:
-        """Delete loaded segments that are old or too many; never the newest or an unloaded one."""
+    def drop_segments(self, *, all_loaded: bool = False) -> list[int]:
+        """Delete loaded segments, those too old or too many; never the newest or an unloaded one.
+
+        ``all_loaded``: the others too, to give their space back.
+        """
         loaded = [n for n in self._log.segments()[:-1] if n < self._store.position.segment]
         sizes = {n: self._log.path(n).stat() for n in loaded}
         total = sum(s.st_size for s in sizes.values())
         dropped = []
         for segment, stat in sizes.items():
-            if total <= self._keep_bytes and self._now() - stat.st_mtime <= self._keep_s:
+            young = self._now() - stat.st_mtime <= self._keep_s
+            if young and total <= self._keep_bytes and not all_loaded:
                 break
             self._log.path(segment).unlink()
             self._counts.pop(segment, None)

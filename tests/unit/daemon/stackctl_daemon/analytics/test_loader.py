@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from stackctl.contracts.event import Event
+from stackctl.errors import Failed, Overloaded
+from stackctl_daemon.analytics.frame import encode_frame
+from stackctl_daemon.analytics.loader import Loader
+from stackctl_daemon.analytics.segment_log import Position, SegmentLog
+from stackctl_daemon.analytics.store import Store
+
+NOW_S = 1_790_000_000.0
+
+
+class Bench:
+    """A log with small segments, a store, and a loader that is driven by hand."""
+
+    def __init__(self, directory: Path, *, retention_days: int = 90):
+        self.now_s = NOW_S
+        self.log = SegmentLog(directory / "segments", segment_bytes=2000)
+        self.store = Store(directory / "analytics.duckdb")
+        self.loader = Loader(
+            self.log,
+            self.store,
+            load_interval_s=0.01,
+            retention_days=retention_days,
+            keep_s=3600,
+            keep_bytes=10_000,
+            now=lambda: self.now_s,
+        )
+        self.log.open()
+
+    def append(self, *batches: list[Event]) -> None:
+        async def run() -> None:
+            for batch in batches:
+                await self.log.append(encode_frame(batch))
+
+        asyncio.run(run())
+
+    def close(self) -> None:
+        self.log.close()
+        self.store.close()
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def test_load_moves_everything_and_knows_where_it_is(bench, make_events) -> None:
+    bench.append(*(make_events(20, f"b{n}") for n in range(20)))
+    assert len(bench.log.segments()) > 2
+
+    assert bench.loader.load(float("inf"))
+    assert bench.store.check() == 400
+    assert bench.store.position == bench.log.end
+
+
+def test_pending_counts_what_is_not_loaded_yet(bench, make_events) -> None:
+    bench.append(*(make_events(20, f"b{n}") for n in range(20)))
+
+    assert not bench.loader.load(0.0)  # the deadline is long past: one transaction only
+    loaded = bench.store.check()
+    assert 0 < loaded < 400
+    assert bench.loader._pending(bench.store.position) == 400 - loaded
+    assert bench.loader.load(float("inf"))
+    assert bench.loader._pending(bench.store.position) == 0
+
+
+def test_loaded_segments_go_when_old_but_never_unloaded_ones(bench, make_events) -> None:
+    bench.append(*(make_events(10, f"b{n}") for n in range(8)))
+    before = bench.log.segments()
+    for segment in before:
+        os.utime(bench.log.path(segment), (NOW_S, NOW_S))
+
+    assert bench.loader.drop_segments() == []  # nothing is loaded
+    bench.loader.load(float("inf"))
+    assert bench.loader.drop_segments() == []  # loaded, but young and few
+    bench.now_s += 3601
+    assert bench.loader.drop_segments() == before[:-1]
+    assert bench.log.segments() == before[-1:]
+
+
+def test_loaded_segments_go_when_too_large_together(bench, make_events) -> None:
+    bench.append(*(make_events(20, f"b{n}") for n in range(20)))
+    for segment in bench.log.segments():
+        os.utime(bench.log.path(segment), (NOW_S, NOW_S))
+    bench.loader.load(float("inf"))
+
+    assert bench.loader.drop_segments()
+    left = sum(bench.log.path(n).stat().st_size for n in bench.log.segments()[:-1])
+    assert left <= 10_000
+
+
+def test_store_ahead_of_replaced_segments_loads_them_all(bench, make_events) -> None:
+    bench.store.insert([], Position(2**60, 5))
+    bench.append(make_events(3))
+
+    bench.loader.load(float("inf"))
+    assert bench.store.check() == 3
+    assert bench.loader.problems
+
+
+def test_thread_loads_by_itself_and_applies_retention(tmp_path, make_events) -> None:
+    bench = Bench(tmp_path, retention_days=1)
+    day_us = 86_400_000_000
+    bench.append(
+        make_events(4, "old", time_us=int(NOW_S * 1e6) - 2 * day_us),
+        make_events(3, "new", time_us=int(NOW_S * 1e6)),
+    )
+
+    bench.loader.start()
+    deadline = time.monotonic() + 30
+    while bench.loader.submit(lambda: (bench.store.position, bench.store.check())).result(30) != (
+        bench.log.end,
+        3,
+    ):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+    bench.loader.close()
+    bench.close()
+
+
+def test_failure_is_kept_until_a_load_succeeds(tmp_path, make_events) -> None:
+    bench = Bench(tmp_path)
+    bench.append(make_events(3))
+    segment = bench.log.path(bench.log.segments()[0])
+    hidden = segment.with_suffix(".hidden")
+    bench.loader._guarded(lambda: bench.loader.load(float("inf")))
+    bench.append(make_events(3, "more"))
+    bench.store.close()
+    bench.store.path.rename(hidden)
+    bench.store.path.mkdir()  # a directory where the file should be
+
+    bench.loader._guarded(lambda: bench.loader.load(float("inf")))
+    assert isinstance(bench.loader.failure, Failed)
+    bench.store.path.rmdir()
+    hidden.rename(bench.store.path)
+    bench.loader._guarded(lambda: bench.loader.load(float("inf")))
+    assert bench.loader.failure is None
+    assert bench.store.check() == 6
+    bench.close()
+
+
+def test_too_many_questions_are_refused_and_the_rest_answered(tmp_path) -> None:
+    bench = Bench(tmp_path)
+    bench.loader.start()
+    release = threading.Event()
+    waiting: list[Future[bool]] = [bench.loader.submit(lambda: release.wait(30))]
+    with pytest.raises(Overloaded):
+        for _ in range(100):
+            waiting.append(bench.loader.submit(lambda: True))
+    release.set()
+
+    assert all(future.result(30) for future in waiting)
+    bench.loader.close()
+    with pytest.raises(Failed):
+        bench.loader.submit(lambda: True)
+    bench.close()
+
+
+def test_error_of_a_question_reaches_who_asked(tmp_path) -> None:
+    bench = Bench(tmp_path)
+    bench.loader.start()
+
+    with pytest.raises(ZeroDivisionError):
+        bench.loader.submit(lambda: 1 // 0).result(30)
+    bench.loader.close()
+    bench.close()

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackctl.contracts.event import EventAck, EventBatch, Summary
+from stackctl.errors import Invalid
+from stackctl.settings import AnalyticsSettings
+from stackctl_daemon.analytics.routes import routes
+from stackctl_daemon.analytics.service import AnalyticsService
+from stackctl_daemon.events import new_event
+from stackctl_daemon.http.registry import Registry, Request
+
+
+def call(directory: Path, *requests: tuple[str, str, Any, dict[str, Any]]) -> list[Any]:
+    """Run requests through the registry as the edge does, after its own checks."""
+
+    async def main() -> list[Any]:
+        service = AnalyticsService(AnalyticsSettings(), directory)
+        registry = Registry()
+        registry.add(*routes(service))
+        await service.start()
+        bodies = []
+        try:
+            for method, path, body, query in requests:
+                found = registry.match(method, path)
+                assert isinstance(found, tuple)
+                request = Request("r", method, path, found[1], query, body, 0)  # type: ignore[arg-type]
+                bodies.append((await found[0].handler(request)).body)
+        finally:
+            await service.close()
+        return bodies
+
+    return asyncio.run(main())
+
+
+def batch(count: int) -> EventBatch:
+    return EventBatch(events=[new_event("user", "a") for _ in range(count)])
+
+
+def test_events_are_acknowledged_and_summed_up(tmp_path) -> None:
+    ack, summary = call(
+        tmp_path,
+        ("POST", "/v1/events", batch(10_000), {}),
+        ("GET", "/v1/analytics/summary", None, {"window_s": 60.0}),
+    )
+
+    assert ack == EventAck(accepted=10_000)
+    assert isinstance(summary, Summary)
+    assert (summary.rows[0].count, summary.events_pending) == (10_000, 0)
+
+
+@pytest.mark.parametrize("count", [0, 10_001])
+def test_batch_out_of_range_is_invalid(tmp_path, count: int) -> None:
+    with pytest.raises(Invalid, match="10000"):
+        call(tmp_path, ("POST", "/v1/events", batch(count), {}))
+
+
+def test_routes_declare_permission_cap_and_bounds(tmp_path) -> None:
+    post, get = routes(AnalyticsService(AnalyticsSettings(), tmp_path))
+
+    assert (post.permission, post.max_body_bytes) == ("operate", 8 << 20)
+    (query,) = get.queries
+    assert (query.default, query.minimum, query.maximum) == (3600.0, 1, 31_536_000)
