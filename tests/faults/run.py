@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from faults.corpus import write_corpus
-from faults.evidence import chunks_of, events_of
+from faults.evidence import Index, events_of, index_of
 from faults.full_disk import fill_a_disk
 from faults.producer import Producer
 from harness import Stack, kill_quietly
@@ -58,8 +58,8 @@ def kill_run(kills: int, files: int, *, seed: int, say: Callable[[str], None]) -
         with Stack() as calm:
             calm.index(corpus, collection=COLLECTION)
             calm.stop()
-            reference = chunks_of(calm.home, COLLECTION, below=corpus)
-        say(f"without faults: {sum(reference.values())} chunks")
+            reference = index_of(calm.home, COLLECTION, below=corpus)
+        say(f"without faults: {reference.chunks.total()} chunks")
         with Stack() as stack:
             producer = Producer(stack)
             producer.start()
@@ -67,7 +67,7 @@ def kill_run(kills: int, files: int, *, seed: int, say: Callable[[str], None]) -
             _finish(stack, corpus, jobs, findings, say)
             producer.stop()
             stack.stop()
-            disturbed = chunks_of(stack.home, COLLECTION, below=corpus)
+            disturbed = index_of(stack.home, COLLECTION, below=corpus)
             stored = events_of(stack.home)
     findings.tell("kill -9 of the daemon", tally["daemon"])
     findings.tell("kill -9 of a worker", tally["worker"])
@@ -125,13 +125,16 @@ def _finish(
     findings.expect("index jobs that succeeded", states["succeeded"], len(jobs))
 
 
-def _compare_index(
-    reference: Counter[tuple[str, str]], disturbed: Counter[tuple[str, str]], findings: Findings
-) -> None:
-    findings.tell("documents", len({path for path, _ in disturbed}))
-    findings.expect("chunks", disturbed.total(), reference.total())
-    findings.expect("chunks missing", (reference - disturbed).total(), 0)
-    findings.expect("chunks too many", (disturbed - reference).total(), 0)
+def _compare_index(reference: Index, disturbed: Index, findings: Findings) -> None:
+    findings.tell("documents", len({path for path, _ in disturbed.chunks}))
+    total = reference.chunks.total()
+    findings.expect("chunks", disturbed.chunks.total(), total)
+    findings.expect("chunks missing", (reference.chunks - disturbed.chunks).total(), 0)
+    findings.expect("chunks too many", (disturbed.chunks - reference.chunks).total(), 0)
+    findings.expect("chunks with a whole vector", disturbed.vectors, total)
+    findings.expect("rows of the full-text index", disturbed.full_text_rows, total)
+    findings.expect("rows of the vector index", disturbed.vector_rows, total)
+    findings.expect("problems in the database", len(disturbed.problems), 0)
 
 
 def compare_events(producer: Producer, stored: Counter[str], findings: Findings) -> None:
