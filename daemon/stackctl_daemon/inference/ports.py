@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from stackctl.contracts.model import ModelEntry
 
 
-class ReadyModel(NamedTuple):
+class ReadyModel(Protocol):
     """A model whose files are on disk and verified."""
 
-    entry: ModelEntry
-    graph: Path
-    """ONNX graph; its external data lies beside it."""
-    tokenizer: Path
-    """``tokenizer.json``."""
+    @property
+    def entry(self) -> ModelEntry:
+        """Its catalogue entry."""
+
+    @property
+    def graph(self) -> Path:
+        """ONNX graph; its external data lies beside it."""
+
+    @property
+    def tokenizer(self) -> Path:
+        """``tokenizer.json``."""
 
 
 class ModelStore(Protocol):

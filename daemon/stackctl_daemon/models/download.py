@@ -62,7 +62,7 @@ def download(
         here = 0
     try:
         if here < size_bytes:
-            _stream(url, part, here, size_bytes, timeout_s, progress)
+            _stream(url, part, here, size_bytes=size_bytes, timeout_s=timeout_s, progress=progress)
     except urllib.error.HTTPError as err:
         err.close()
         raise ModelFetchFailed(f"{url} answered {err.code}") from err
@@ -74,7 +74,7 @@ def download(
 
 
 def _stream(
-    url: str, part: Path, here: int, size_bytes: int, timeout_s: float, progress: Progress
+    url: str, part: Path, here: int, *, size_bytes: int, timeout_s: float, progress: Progress
 ) -> None:
     headers = {"User-Agent": "stackctl", "Accept-Encoding": "identity"}
     if here:
@@ -84,13 +84,14 @@ def _stream(
         resumed = reply.status == 206
         done = here if resumed else 0
         with part.open("ab" if resumed else "wb") as stream:
-            _copy(reply, stream, done, size_bytes, url, progress)
+            _copy(reply, stream, done, size_bytes=size_bytes, url=url, progress=progress)
 
 
 def _copy(
     reply: Any,  # Any: urlopen's reply has no narrower type
     stream: Any,
     done: int,
+    *,
     size_bytes: int,
     url: str,
     progress: Progress,

@@ -59,14 +59,17 @@ class PackageIndex:
 
     def _unzip(self, wheel: Path, member: str, target: Path, progress: Progress) -> None:
         done = 0
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
-            with target.open("wb") as stream:
-                while block := source.read(_BLOCK):
-                    stream.write(block)
-                    done += len(block)
-                    progress(done)
-                stream.flush()
-                os.fsync(stream.fileno())
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as source,
+            target.open("wb") as stream,
+        ):
+            while block := source.read(_BLOCK):
+                stream.write(block)
+                done += len(block)
+                progress(done)
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def _fetch(self, requirement: str, progress: Progress) -> Path:
         tree = self._cache / requirement.replace("==", "-")
