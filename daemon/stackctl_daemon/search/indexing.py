@@ -1,0 +1,323 @@
+"""The job that brings a collection up to date with its files; refuses to rank.
+
+Three stages run at once: reading files, embedding batches across documents with two in flight,
+writing whole documents. What is written stays written, so that a job that is ended at any moment
+goes on where it was: files that are indexed already count as unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stackctl.errors import Failed, Overloaded, StackctlError
+from stackctl.settings import SearchSettings
+from stackctl_daemon.events import EventSink, new_event
+from stackctl_daemon.jobs import JobContext
+from stackctl_daemon.search.chunking import embedded_text
+from stackctl_daemon.search.extractor import Extractor
+from stackctl_daemon.search.ports import Embedder
+from stackctl_daemon.search.preparing import Prepared, Preparer
+from stackctl_daemon.search.store import FloatArray, Known, NewDocument, Store
+from stackctl_daemon.search.threads import StoreThreads
+from stackctl_daemon.search.walk import Walk, shown, walk
+
+BATCH_CHUNKS = 96
+IN_FLIGHT = 2
+"""One batch computes while the next is tokenised: the worker never waits for us."""
+WRITE_CHUNKS = 256
+WRITE_INTERVAL_S = 1.0
+"""Documents are grouped into a transaction until either is reached."""
+LISTED = 200
+"""Paths listed in a result; the counts are always whole."""
+MAX_BACKOFF_S = 5.0
+
+
+class _Cancelled(Exception):
+    """Somebody cancelled the job; a CancelledError would end one task of the group alone."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the job has done so far."""
+
+    indexed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    chunks: int = 0
+    done: int = 0
+    total: int = 0
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    skipped_count: int = 0
+    failed_count: int = 0
+
+    def skip(self, path: bytes, reason: str) -> None:
+        """Note a file that will not be indexed."""
+        self.skipped_count += 1
+        if len(self.skipped) < LISTED:
+            self.skipped.append({"path": shown(path), "reason": reason})
+
+    def fail(self, path: bytes, reason: str) -> None:
+        """Note a file that should have been indexed and could not be."""
+        self.failed_count += 1
+        if len(self.failed) < LISTED:
+            self.failed.append({"path": shown(path), "reason": reason})
+
+    def result(self, elapsed_s: float) -> dict[str, Any]:
+        """Give the job's result."""
+        names = "indexed unchanged removed skipped skipped_count failed failed_count chunks"
+        values = {name: getattr(self, name) for name in names.split()}
+        return values | {"elapsed_s": round(elapsed_s, 3)}
+
+
+class _Waiting:
+    """A prepared document, and the vectors of its chunks as they arrive."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.vectors: list[FloatArray] = []
+        self.missing = len(prepared.chunks)
+
+
+class _Batch(NamedTuple):
+    parts: list[tuple[_Waiting, int]]
+    """Documents, and how many chunks of each are in the batch."""
+    task: asyncio.Task[tuple[FloatArray, str]]
+
+
+class IndexRun:
+    """One run of the job over some roots."""
+
+    def __init__(
+        self,
+        context: JobContext,
+        collection: str,
+        *,
+        threads: StoreThreads,
+        embedder: Embedder,
+        sink: EventSink,
+        settings: SearchSettings,
+        executor: Executor,
+        force: bool = False,
+    ) -> None:
+        self._context = context
+        self._name = collection
+        self._threads = threads
+        self._embedder = embedder
+        self._sink = sink
+        self._settings = settings
+        self._executor = executor
+        self._force = force
+        self._model = "default"
+        self._tally = Tally()
+        self._documents: asyncio.Queue[_Waiting | None] = asyncio.Queue(32)
+        self._batches: asyncio.Queue[_Batch | None] = asyncio.Queue(IN_FLIGHT)
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def run(self, roots: list[str]) -> dict[str, Any]:
+        """Index every root and give the result.
+
+        Raises:
+            StackctlError: the disk is full, the model is not here, the store is corrupt.
+        """
+        began = time.monotonic()
+        found = await self._threads.read(lambda store: store.collection(self._name))
+        self._model = found.model or "default"
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(roots, found.id), name="search-read")
+                group.create_task(self._embed(group), name="search-embed")
+                group.create_task(self._write(), name="search-write")
+        except* _Cancelled:
+            raise asyncio.CancelledError from None
+        except* StackctlError as errors:
+            raise _first(errors) from errors
+        return self._tally.result(time.monotonic() - began)
+
+    # First stage: files to chunks
+
+    async def _read(self, roots: list[str], collection_id: int) -> None:
+        async with Extractor() as extractor:
+            preparer = Preparer(
+                extractor,
+                self._executor,
+                chunk_tokens=self._settings.chunk_tokens,
+                max_file_bytes=self._settings.max_file_bytes,
+            )
+            for root in roots:
+                await self._root(os.fsencode(root), collection_id, preparer)
+        await self._documents.put(None)
+
+    async def _root(self, root: bytes, collection_id: int, preparer: Preparer) -> None:
+        loop = asyncio.get_running_loop()
+        limit = self._settings.max_file_bytes
+        try:
+            listed = await loop.run_in_executor(
+                self._executor, lambda: walk(root, max_file_bytes=limit)
+            )
+        except OSError as err:
+            # What it held stays: an unmounted disk is no order to forget.
+            self._tally.fail(root, f"cannot be read: {err.strerror}")
+            return
+        known = await self._threads.read(lambda store: store.known(collection_id, root))
+        self._tally.total += len(listed.files)
+        for path, reason in listed.skipped:
+            self._tally.skip(path, reason)
+        kept: set[bytes] = set()
+        touched: list[tuple[int, int]] = []
+        for file in listed.files:
+            self._report(shown(file.path))
+            prepared = await preparer.prepare(file, known.get(file.path), force=self._force)
+            if prepared.outcome not in ("skipped", "failed"):
+                kept.add(file.path)
+            if prepared.touched_id is not None:
+                touched.append((prepared.mtime_ns, prepared.touched_id))
+            await self._take(prepared)
+        if touched:
+            await self._threads.write(lambda store: store.touch(touched))
+        await self._forget(known, kept, listed)
+
+    async def _take(self, prepared: Prepared) -> None:
+        if prepared.outcome == "changed":
+            await self._documents.put(_Waiting(prepared))
+            return
+        self._tally.done += 1
+        if prepared.outcome == "unchanged":
+            self._tally.unchanged += 1
+        elif prepared.outcome == "skipped":
+            self._tally.skip(prepared.path, prepared.reason)
+        else:
+            self._tally.fail(prepared.path, prepared.reason)
+
+    async def _forget(self, known: dict[bytes, Known], kept: set[bytes], listed: Walk) -> None:
+        """Remove what is no longer there, but nothing that the system only would not show."""
+        hidden = tuple(path + b"/" for path in listed.unreadable)
+        gone = [
+            row.id
+            for path, row in known.items()
+            if path not in kept and not (hidden and path.startswith(hidden))
+        ]
+        for start in range(0, len(gone), 100):
+            part = gone[start : start + 100]
+            await self._threads.write(self._remover(part))
+            self._tally.removed += len(part)
+
+    def _remover(self, ids: list[int]) -> Callable[[Store], None]:
+        return lambda store: store.remove(self._name, ids)
+
+    # Second stage: chunks to vectors
+
+    async def _embed(self, group: asyncio.TaskGroup) -> None:
+        texts: list[str] = []
+        parts: list[tuple[_Waiting, int]] = []
+        while (waiting := await self._documents.get()) is not None:
+            prepared = waiting.prepared
+            for piece in prepared.chunks:
+                if not parts or parts[-1][0] is not waiting:
+                    parts.append((waiting, 0))
+                parts[-1] = (waiting, parts[-1][1] + 1)
+                texts.append(embedded_text(prepared.title, piece))
+                if len(texts) == BATCH_CHUNKS:
+                    await self._send(group, texts, parts)
+                    texts, parts = [], []
+        if texts:
+            await self._send(group, texts, parts)
+        await self._batches.put(None)
+
+    async def _send(
+        self, group: asyncio.TaskGroup, texts: list[str], parts: list[tuple[_Waiting, int]]
+    ) -> None:
+        await self._slots.acquire()
+        task = group.create_task(self._vectors(texts), name="search-embed-batch")
+        await self._batches.put(_Batch(parts, task))
+
+    async def _vectors(self, texts: list[str]) -> tuple[FloatArray, str]:
+        try:
+            while True:
+                self._check()
+                try:
+                    found = await self._embedder.embed(texts, model=self._model, priority="batch")
+                except Overloaded as err:
+                    await asyncio.sleep(min(err.retry_after_s or 0.2, MAX_BACKOFF_S))
+                    continue
+                return np.asarray(found.vectors, dtype=np.float32), found.model
+        finally:
+            self._slots.release()
+
+    # Third stage: documents to disk
+
+    async def _write(self) -> None:
+        ready: list[NewDocument] = []
+        model, count, last = "", 0, time.monotonic()
+        while (batch := await self._batches.get()) is not None:
+            vectors, model = await batch.task
+            if len(vectors) != sum(share for _, share in batch.parts):
+                raise Failed(
+                    f"the embedder gave {len(vectors)} vectors for another count of texts"
+                )
+            start = 0
+            for waiting, share in batch.parts:
+                waiting.vectors.append(vectors[start : start + share])
+                waiting.missing -= share
+                start += share
+                if not waiting.missing:
+                    ready.append(_document(waiting))
+                    count += share
+            full = sum(len(document.chunks) for document in ready) >= WRITE_CHUNKS
+            if ready and (full or time.monotonic() - last >= WRITE_INTERVAL_S):
+                await self._store(ready, model)
+                ready, last = [], time.monotonic()
+        if ready:
+            await self._store(ready, model)
+
+    async def _store(self, documents: list[NewDocument], model: str) -> None:
+        began = time.monotonic()
+        await self._threads.write(lambda store: store.write(self._name, model, documents))
+        chunks = sum(len(document.chunks) for document in documents)
+        self._tally.indexed += len(documents)
+        self._tally.chunks += chunks
+        self._tally.done += len(documents)
+        self._report(shown(documents[-1].path))
+        self._sink.emit(
+            new_event(
+                "job",
+                "search.index.write",
+                items=chunks,
+                duration_s=time.monotonic() - began,
+                model=model,
+                job_id=self._context.job_id,
+                attributes={"collection": self._name, "documents": len(documents)},
+            )
+        )
+
+    def _report(self, message: str) -> None:
+        self._check()
+        tally = self._tally
+        self._context.progress(tally.done, tally.total, unit="file", message=message)
+
+    def _check(self) -> None:
+        try:
+            self._context.check_cancelled()
+        except asyncio.CancelledError:
+            raise _Cancelled from None
+
+
+def _document(waiting: _Waiting) -> NewDocument:
+    p = waiting.prepared
+    vectors = np.concatenate(waiting.vectors)
+    return NewDocument(p.path, p.title, p.type, p.size, p.mtime_ns, p.sha256, p.chunks, vectors)
+
+
+def _first(errors: BaseExceptionGroup[StackctlError]) -> StackctlError:
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, StackctlError) else Failed(str(found))
