@@ -36,6 +36,7 @@ _EDGE: dict[int, str] = {
     504: "The handler did not end in time (`timed_out`).",
     507: "There is no space left (`disk_full`).",
 }
+_EDGE_ERRORS: tuple[type[StackctlError], ...] = (Invalid, Denied, TooLarge, Overloaded, TimedOut)
 _EVERY = (400, 403, 404, 405, 408, 413, 429, 500, 503, 504)
 
 
@@ -123,7 +124,7 @@ def _responses(route: Route, by_type: dict[type, Schema]) -> Schema:
         success["content"] = {JSON_LINES if route.stream else JSON: {"schema": schema}}
     responses = {str(status): success}
     raised: dict[int, list[str]] = {}
-    for error in (*route.errors, Invalid, Denied, TooLarge, Overloaded, TimedOut):
+    for error in (*route.errors, *_EDGE_ERRORS):
         raised.setdefault(error.status, []).append(error.code)
     if route.durable:
         raised.setdefault(507, []).append("disk_full")
@@ -143,8 +144,3 @@ def _error(status: int, codes: list[str]) -> Schema:
             "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
         }
     return answer
-
-
-def unavailable(error: StackctlError) -> StackctlError:
-    """Give a fresh copy of the error of a degraded area, for each request that meets it."""
-    return type(error)(error.message, hint=error.hint, retry_after_s=error.retry_after_s)

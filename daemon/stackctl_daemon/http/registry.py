@@ -77,7 +77,7 @@ class Route:
     """The reply is JSON lines of ``reply``."""
     queries: tuple[Query, ...] = ()
     errors: tuple[type[StackctlError], ...] = ()
-    """What it may raise beyond the edge's own: invalid, denied, too_large, overloaded, timed_out."""
+    """What it may raise beyond the edge's own (400, 403, 413, 429, 504)."""
     max_body_bytes: int = 1 << 20
     durable: bool = False
     """Answer only after the request's own event is on disk (writes)."""

@@ -1,0 +1,184 @@
+"""The composition root: the only place that builds areas and wires them through their ports.
+
+Building starts nothing: no file, thread of work or process comes about before `App.start`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from stackctl import paths
+from stackctl.contracts.device import Device
+from stackctl.contracts.search import Collection
+from stackctl.settings import Settings
+from stackctl_daemon import job_routes
+from stackctl_daemon.area import Area, AreaSink, LogSink
+from stackctl_daemon.clock import SystemClock
+from stackctl_daemon.events import EventSink
+from stackctl_daemon.http.registry import Registry, Route
+from stackctl_daemon.job_runner import JobRunner
+from stackctl_daemon.remote import RemoteEmbedder
+
+log = logging.getLogger(__name__)
+
+Target = Literal["all", "inference", "search", "analytics"]
+
+
+class App:
+    """Every area of a target, its routes, and its life."""
+
+    def __init__(
+        self, settings: Settings, sources: list[str], target: Target, *, probe: bool = True
+    ) -> None:
+        """Build the target; without ``probe`` no hardware is looked at (for the OpenAPI)."""
+        self.settings = settings
+        self.sources = sources
+        self.target = target
+        self.started_at = SystemClock().utc()
+        self.started_s = time.monotonic()
+        self.registry = Registry()
+        self.areas: list[Area] = []
+        self.analytics: Any = None  # Any: areas are imported only where they are built
+        self.devices: Any = None
+        self.search: Any = None
+        self._data = paths.data_dir()
+        self._routes: list[tuple[Area, list[Route]]] = []
+        self.sink = self._build_sink()
+        self.jobs = JobRunner(self._data / "jobs.db", self.sink)
+        if target in ("all", "inference"):
+            embedder: Any = self._build_inference(probe)
+        else:
+            embedder = RemoteEmbedder(os.environ.get("STACKCTL_INFERENCE_SOCKET", ""))
+        if target in ("all", "search"):
+            self._build_search(embedder)
+        jobs = Area(
+            "jobs",
+            on_start=self.jobs.start,
+            on_close=self.jobs.close,
+            on_repair=self.jobs.repair,
+        )
+        self._add(jobs, job_routes.routes(self.jobs))
+        for area, routes in self._routes:
+            self.registry.add(*area.guard(routes))
+
+    async def start(self) -> None:
+        """Start the areas in order, jobs last: what they resume needs all the others."""
+        self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for area in self.areas:
+            began = time.monotonic()
+            await area.start()
+            log.info("area_started area=%s elapsed_s=%.3f", area.name, time.monotonic() - began)
+
+    async def close(self) -> None:
+        """Close the areas in reverse, so that analytics takes the last events."""
+        for area in reversed(self.areas):
+            await area.close()
+
+    def area(self, name: str) -> Area | None:
+        """Give an area by name; None where the target lacks it."""
+        return next((a for a in self.areas if a.name == name), None)
+
+    async def list_devices(self) -> list[Device]:
+        """Give the devices; none where the target has no inference."""
+        if self.devices is None:
+            return []
+        found: list[Device] = (await self.devices.list()).items
+        return found
+
+    async def list_collections(self) -> list[Collection]:
+        """Give the collections; none where the target has no search, or it is degraded."""
+        area = self.area("search")
+        if self.search is None or area is None or area.error is not None:
+            return []
+        found: list[Collection] = (await self.search.collections()).items
+        return found
+
+    # -- building -------------------------------------------------------------------------------
+
+    def _add(self, area: Area, routes: list[Route]) -> None:
+        self.areas.append(area)
+        self._routes.append((area, routes))
+
+    def _build_sink(self) -> EventSink:
+        if self.target not in ("all", "analytics"):
+            return LogSink()
+        # Deferred: areas are imported only by the targets that run them.
+        from stackctl_daemon.analytics import routes
+        from stackctl_daemon.analytics.service import AnalyticsService
+
+        service = self.analytics = AnalyticsService(self.settings.analytics, self._data)
+        area = _area("analytics", service)
+        self._add(area, routes.routes(service))
+        return AreaSink(area, service)
+
+    def _build_inference(self, probe: bool) -> Any:
+        # Deferred: as above.
+        from stackctl_daemon.devices import routes as device_routes
+        from stackctl_daemon.devices.inventory import inventory
+        from stackctl_daemon.devices.service import DeviceService
+        from stackctl_daemon.inference import routes as inference_routes
+        from stackctl_daemon.inference.service import InferenceService
+        from stackctl_daemon.models import routes as model_routes
+        from stackctl_daemon.models.service import ModelService
+
+        settings = self.settings
+        found, problems = inventory(settings.devices) if probe else ([], [])
+        loaded: list[Callable[[str], list[str]]] = []
+        models = ModelService(
+            settings.models,
+            catalogue_dirs(),
+            self._data,
+            paths.cache_dir(),
+            self.jobs,
+            default_model=settings.inference.default_model,
+            loaded_on=lambda name: [d for ask in loaded for d in ask(name)],
+        )
+        inference = InferenceService(settings.inference, found, models, self.sink)
+        loaded.append(inference.loaded_on)
+        self.devices = DeviceService(
+            settings.devices,
+            found,
+            problems,
+            live=inference.live,
+            live_problems=inference.problems,
+        )
+        self._add(_area("models", models), model_routes.routes(models))
+        self._add(_area("devices", self.devices), device_routes.routes(self.devices))
+        self._add(_area("inference", inference), inference_routes.routes(inference))
+        return inference
+
+    def _build_search(self, embedder: Any) -> None:
+        # Deferred: as above.
+        from stackctl_daemon.search import routes
+        from stackctl_daemon.search.service import SearchService
+
+        self.search = SearchService(
+            self.settings.search, self._data, embedder, self.jobs, self.sink
+        )
+        self._add(_area("search", self.search), routes.routes(self.search))
+
+
+def _area(name: str, service: Any) -> Area:
+    """Take from a service what it offers of an area's life."""
+
+    def offered(method: str) -> Callable[[], Awaitable[Any]] | None:
+        found: Callable[[], Awaitable[Any]] | None = getattr(service, method, None)
+        return found
+
+    return Area(
+        name,
+        on_start=offered("start"),
+        on_close=offered("close"),
+        on_repair=offered("repair"),
+        on_health=getattr(service, "health", None),
+    )
+
+
+def catalogue_dirs() -> list[Path]:
+    """Directories of model entries, ours first."""
+    return [paths.bundled("config") / "models", paths.config_dir() / "models"]
