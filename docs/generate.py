@@ -117,10 +117,16 @@ def api_page() -> str:
         "HTTP/1.1 and JSON over the daemon's Unix socket.\n"
         "The full description is [openapi.json](../../daemon/openapi.json).\n"
     )
+    operations = [o for methods in document["paths"].values() for o in methods.values()]
+    # Every route has the edge's own refusals; once is enough to read them.
+    edge = [s for s in operations[0]["responses"] if all(s in o["responses"] for o in operations)]
+    edge = [status for status in edge if status >= "400"]
+    out.append("Any operation may answer:\n")
+    out.append("\n".join(answer_fact(s, operations[0]["responses"][s]) for s in edge) + "\n")
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             out.append(f"## {method.upper()} {path}\n\n{operation.get('summary', '')}\n")
-            out.append(operation_facts(operation))
+            out.append(operation_facts(operation, edge))
     out.append("# Types\n")
     for name, schema in sorted(schemas.items()):
         out.append(f"## {name}\n\n{schema.get('description', '')}\n")
@@ -132,8 +138,8 @@ def api_page() -> str:
     return tidy(out)
 
 
-def operation_facts(operation: dict[str, Any]) -> str:
-    """Give the lines of one operation: permission, parameters, body, answers."""
+def operation_facts(operation: dict[str, Any], edge: list[str]) -> str:
+    """Give the lines of one operation: permission, parameters, body, answers but the edge's."""
     lines = [f"- Operation `{operation['operationId']}`"]
     if permission := operation.get("x-permission"):
         lines[0] += f", permission `{permission}`"
@@ -145,12 +151,16 @@ def operation_facts(operation: dict[str, Any]) -> str:
         )
     for content in operation.get("requestBody", {}).get("content", {}).values():
         lines.append(f"- Body: {schema_name(content['schema'])}")
-    for status, answer in operation.get("responses", {}).items():
-        kinds = [schema_name(c["schema"]) for c in answer.get("content", {}).values()
-                 if "schema" in c]  # fmt: skip
-        lines.append(f"- {status}: {', '.join(kinds) or 'no body'}. "
-                     f"{answer.get('description', '')}".rstrip(". "))  # fmt: skip
+    answers = operation.get("responses", {}).items()
+    lines += [answer_fact(status, answer) for status, answer in answers if status not in edge]
     return "\n".join(lines) + "\n"
+
+
+def answer_fact(status: str, answer: dict[str, Any]) -> str:
+    """Give the line of one answer."""
+    schemas = [content.get("schema") for content in answer.get("content", {}).values()]
+    kinds = ", ".join(schema_name(schema) for schema in schemas if schema) or "no body"
+    return f"- {status}: {kinds}. {answer.get('description', '')}".rstrip(". ")
 
 
 def cli_page() -> str:
@@ -234,6 +244,8 @@ def schema_name(schema: dict[str, Any]) -> str:
     for key in ("anyOf", "oneOf"):
         if key in schema:
             return " or ".join(schema_name(part) for part in schema[key])
+    if "prefixItems" in schema:
+        return f"list of {len(schema['prefixItems'])}"
     if schema.get("type") == "array":
         return f"list of {schema_name(schema.get('items', {}))}"
     return str(schema.get("type", "any"))
