@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def kill_after(data_dir: Path, acked: Path, delay_s: float) -> None:
         child.wait()
 
 
-def test_nothing_acknowledged_is_lost_or_doubled_by_sigkill(tmp_path) -> None:
+def test_nothing_acknowledged_is_lost_or_doubled_by_sigkill(tmp_path: Path) -> None:
     acked = tmp_path / "acked"
     moment = random.Random(20)
     for _ in range(KILLS):
@@ -99,7 +100,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_sigkill(tmp_path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = tmp_path / "disk"
     mount.mkdir()
     if os.geteuid() != 0:
@@ -116,7 +117,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(mount)], check=True)
 
 
-def test_full_disk_is_said_clearly_and_nothing_acknowledged_is_lost(small_disk) -> None:
+def test_full_disk_is_said_clearly_and_nothing_acknowledged_is_lost(small_disk: Path) -> None:
     """Fill the disk under a running service, free it, and go on without a restart."""
     data_dir = small_disk / "data"
     data_dir.mkdir()

@@ -177,7 +177,8 @@ class Loader:
         return dropped
 
     def _run(self) -> None:
-        due = 0.0
+        # Importing DuckDB holds the interpreter's lock: let the daemon become ready first.
+        due = time.monotonic() + min(self._interval_s, 1.0)
         while True:
             try:
                 job = self._jobs.get(timeout=max(0.0, due - time.monotonic()))

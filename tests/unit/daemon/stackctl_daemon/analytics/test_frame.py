@@ -30,7 +30,8 @@ EVENTS = st.builds(
 
 
 def event(**fields: Any) -> Event:
-    return Event(**({"id": "a", "kind": "user", "name": "n", "time_us": 1} | fields))
+    values: dict[str, Any] = {"id": "a", "kind": "user", "name": "n", "time_us": 1}
+    return Event(**(values | fields))
 
 
 # No deadline: a busy machine is no finding.

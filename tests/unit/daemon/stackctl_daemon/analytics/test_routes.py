@@ -41,7 +41,7 @@ def batch(count: int) -> EventBatch:
     return EventBatch(events=[new_event("user", "a") for _ in range(count)])
 
 
-def test_events_are_acknowledged_and_summed_up(tmp_path) -> None:
+def test_events_are_acknowledged_and_summed_up(tmp_path: Path) -> None:
     ack, summary = call(
         tmp_path,
         ("POST", "/v1/events", batch(10_000), {}),
@@ -54,12 +54,12 @@ def test_events_are_acknowledged_and_summed_up(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 10_001])
-def test_batch_out_of_range_is_invalid(tmp_path, count: int) -> None:
+def test_batch_out_of_range_is_invalid(tmp_path: Path, count: int) -> None:
     with pytest.raises(Invalid, match="10000"):
         call(tmp_path, ("POST", "/v1/events", batch(count), {}))
 
 
-def test_routes_declare_permission_cap_and_bounds(tmp_path) -> None:
+def test_routes_declare_permission_cap_and_bounds(tmp_path: Path) -> None:
     post, get = routes(AnalyticsService(AnalyticsSettings(), tmp_path))
 
     assert (post.permission, post.max_body_bytes) == ("operate", 8 << 20)

@@ -5,10 +5,12 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stackctl.contracts.event import Event
 from stackctl.errors import Failed, Overloaded
 from stackctl_daemon.analytics.frame import encode_frame
 from stackctl_daemon.analytics.segment_log import Position, SegmentLog
@@ -41,7 +43,9 @@ def filled(directory: Path, frames: list[bytes]) -> SegmentLog:
     return log
 
 
-def test_appended_frames_are_on_disk_in_order_and_share_syncs(tmp_path, make_events) -> None:
+def test_appended_frames_are_on_disk_in_order_and_share_syncs(
+    tmp_path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     log = SegmentLog(tmp_path / "s")
 
     async def main() -> None:
@@ -57,7 +61,9 @@ def test_appended_frames_are_on_disk_in_order_and_share_syncs(tmp_path, make_eve
     assert log.end == Position(log.segments()[-1], log.path(log.segments()[-1]).stat().st_size)
 
 
-def test_segments_rotate_and_numbers_go_on_after_a_restart(tmp_path, make_events) -> None:
+def test_segments_rotate_and_numbers_go_on_after_a_restart(
+    tmp_path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     async def run(prefix: str) -> SegmentLog:
         log = SegmentLog(tmp_path / "s", segment_bytes=300)
         await asyncio.to_thread(log.open)
@@ -74,7 +80,9 @@ def test_segments_rotate_and_numbers_go_on_after_a_restart(tmp_path, make_events
 
 
 @pytest.mark.parametrize("cut", [1, 7, 9, 60])
-def test_torn_tail_is_cut_and_the_rest_stays(tmp_path, make_events, cut: int) -> None:
+def test_torn_tail_is_cut_and_the_rest_stays(
+    tmp_path: Path, make_events: Callable[..., list[Event]], cut: int
+) -> None:
     frames = [encode_frame(make_events(1, p)) for p in ("a", "b", "c")]
     log = filled(tmp_path / "s", frames)
     path = log.path(log.segments()[-1])
@@ -86,7 +94,9 @@ def test_torn_tail_is_cut_and_the_rest_stays(tmp_path, make_events, cut: int) ->
     assert path.stat().st_size == len(frames[0]) + len(frames[1])
 
 
-def test_flipped_byte_loses_one_frame_only_and_is_reported(tmp_path, make_events) -> None:
+def test_flipped_byte_loses_one_frame_only_and_is_reported(
+    tmp_path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     frames = [encode_frame(make_events(1, p)) for p in ("a", "b", "c")]
     log = filled(tmp_path / "s", frames)
     path = log.path(log.segments()[-1])
@@ -103,14 +113,18 @@ def test_flipped_byte_loses_one_frame_only_and_is_reported(tmp_path, make_events
     assert count_events(path, 0, path.stat().st_size) == 2
 
 
-def test_frames_larger_than_a_read_come_back(tmp_path, make_events) -> None:
+def test_frames_larger_than_a_read_come_back(
+    tmp_path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     big = make_events(700, "big", attributes={"k": "v" * 8000})
     log = filled(tmp_path / "s", [encode_frame(big), encode_frame(make_events(1, "x"))])
 
     assert ids(log) == [f"big-{n}" for n in range(700)] + ["x-0"]
 
 
-def test_full_queue_refuses_and_says_when_to_come_back(tmp_path, make_events) -> None:
+def test_full_queue_refuses_and_says_when_to_come_back(
+    tmp_path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     frame = encode_frame(make_events(1))
     log = SegmentLog(tmp_path / "s", max_queued_bytes=len(frame) * 3)
 
@@ -129,7 +143,9 @@ def test_full_queue_refuses_and_says_when_to_come_back(tmp_path, make_events) ->
     asyncio.run(main())
 
 
-def test_offered_events_are_written_or_counted(tmp_path, make_events) -> None:
+def test_offered_events_are_written_or_counted(
+    tmp_path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     log = SegmentLog(tmp_path / "s", max_queued_emits=10)
     good, bad = make_events(5), make_events(1, "bad", time_us=-1)
 
@@ -143,7 +159,7 @@ def test_offered_events_are_written_or_counted(tmp_path, make_events) -> None:
     assert log.dropped == 3
 
 
-def test_closed_log_refuses(tmp_path, make_events) -> None:
+def test_closed_log_refuses(tmp_path: Path, make_events: Callable[..., list[Event]]) -> None:
     log = filled(tmp_path / "s", [])
 
     with pytest.raises(Failed, match="closed"):
@@ -180,7 +196,7 @@ asyncio.run(main())
 """
 
 
-def test_refused_write_fails_all_who_wait_is_taken_back_and_heals(tmp_path) -> None:
+def test_refused_write_fails_all_who_wait_is_taken_back_and_heals(tmp_path: Path) -> None:
     """The kernel's file-size limit stands in for a full disk: the same write fails half-way."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
 

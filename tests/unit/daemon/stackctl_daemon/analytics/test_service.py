@@ -35,13 +35,13 @@ def run(
     asyncio.run(main())
 
 
-def test_service_is_an_event_sink(tmp_path) -> None:
+def test_service_is_an_event_sink(tmp_path: Path) -> None:
     sink: EventSink = AnalyticsService(QUIET, tmp_path)
 
     assert sink is not None
 
 
-def test_summary_includes_what_was_just_recorded_and_emitted(tmp_path) -> None:
+def test_summary_includes_what_was_just_recorded_and_emitted(tmp_path: Path) -> None:
     async def body(service: AnalyticsService) -> None:
         await service.record([new_event("request", "a") for _ in range(10)])
         assert (await service.summary(60)).events_stored == 10
@@ -55,7 +55,7 @@ def test_summary_includes_what_was_just_recorded_and_emitted(tmp_path) -> None:
     run(tmp_path, body)
 
 
-def test_same_id_twice_is_stored_once_across_restarts(tmp_path) -> None:
+def test_same_id_twice_is_stored_once_across_restarts(tmp_path: Path) -> None:
     events = [new_event("user", "a") for _ in range(3)]
 
     async def body(service: AnalyticsService) -> None:
@@ -67,7 +67,7 @@ def test_same_id_twice_is_stored_once_across_restarts(tmp_path) -> None:
     run(tmp_path, body)
 
 
-def test_window_uses_the_events_own_time(tmp_path) -> None:
+def test_window_uses_the_events_own_time(tmp_path: Path) -> None:
     hour_us = 3_600_000_000
     now_us = time.time_ns() // 1000
 
@@ -81,7 +81,7 @@ def test_window_uses_the_events_own_time(tmp_path) -> None:
     run(tmp_path, body)
 
 
-def test_close_loads_what_waits_and_refuses_afterwards(tmp_path) -> None:
+def test_close_loads_what_waits_and_refuses_afterwards(tmp_path: Path) -> None:
     import duckdb
 
     async def main() -> None:
@@ -103,7 +103,7 @@ def test_close_loads_what_waits_and_refuses_afterwards(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("window_s", [0, 0.5, 31_536_001, float("nan")])
-def test_window_out_of_range_is_invalid(tmp_path, window_s: float) -> None:
+def test_window_out_of_range_is_invalid(tmp_path: Path, window_s: float) -> None:
     async def body(service: AnalyticsService) -> None:
         with pytest.raises(Invalid, match="window_s"):
             await service.summary(window_s)
@@ -111,7 +111,7 @@ def test_window_out_of_range_is_invalid(tmp_path, window_s: float) -> None:
     run(tmp_path, body)
 
 
-def test_invalid_event_refuses_its_batch_only(tmp_path) -> None:
+def test_invalid_event_refuses_its_batch_only(tmp_path: Path) -> None:
     async def body(service: AnalyticsService) -> None:
         with pytest.raises(Invalid):
             await service.record([new_event("user", "a"), new_event("user", "")])
@@ -122,7 +122,7 @@ def test_invalid_event_refuses_its_batch_only(tmp_path) -> None:
     run(tmp_path, body)
 
 
-def test_damaged_store_takes_events_and_is_rebuilt_from_segments(tmp_path) -> None:
+def test_damaged_store_takes_events_and_is_rebuilt_from_segments(tmp_path: Path) -> None:
     async def fill(service: AnalyticsService) -> None:
         await service.record([new_event("user", "a") for _ in range(100)])
 
@@ -145,7 +145,7 @@ def test_damaged_store_takes_events_and_is_rebuilt_from_segments(tmp_path) -> No
     run(tmp_path, damaged)
 
 
-def test_damage_in_a_segment_is_reported_and_the_rest_is_loaded(tmp_path) -> None:
+def test_damage_in_a_segment_is_reported_and_the_rest_is_loaded(tmp_path: Path) -> None:
     async def fill(service: AnalyticsService) -> None:
         for _ in range(3):
             await service.record([new_event("user", "a") for _ in range(10)])

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from stackctl.contracts.event import Event
-from stackctl.errors import StoreCorrupt
+from stackctl.errors import Conflict, StoreCorrupt
 from stackctl_daemon.analytics.frame import Row, decode_rows, encode_frame
 from stackctl_daemon.analytics.segment_log import Position
 from stackctl_daemon.analytics.store import Store
@@ -21,7 +24,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "analytics.duckdb"
 
 
-def test_rows_and_their_place_survive_a_reopen(path, make_events) -> None:
+def test_rows_and_their_place_survive_a_reopen(
+    path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     store = Store(path)
     store.insert(rows(make_events(3, name="a\0é")), Position(7, 99))
     store.close()
@@ -33,7 +38,9 @@ def test_rows_and_their_place_survive_a_reopen(path, make_events) -> None:
     again.close()
 
 
-def test_same_id_is_stored_once_within_and_across_batches(path, make_events) -> None:
+def test_same_id_is_stored_once_within_and_across_batches(
+    path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     store = Store(path)
 
     counts = [
@@ -46,7 +53,9 @@ def test_same_id_is_stored_once_within_and_across_batches(path, make_events) -> 
     store.close()
 
 
-def test_summary_counts_the_window_exactly(path, make_events) -> None:
+def test_summary_counts_the_window_exactly(
+    path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     store = Store(path)
     timed = [
         e
@@ -63,13 +72,15 @@ def test_summary_counts_the_window_exactly(path, make_events) -> None:
         ("job", 1, 1, 0),
         ("request", 101, 0, 202),
     ]
-    assert (everything[1].p50_s, everything[1].p95_s) == (0.51, pytest.approx(0.96))
+    assert (everything[1].p50_s, everything[1].p95_s) == pytest.approx((0.51, 0.96))
     assert everything[1].p99_s == pytest.approx(1.0)
     assert [r.count for r in window] == [10]
     store.close()
 
 
-def test_retention_drops_by_time_and_by_age_of_loading(path, make_events) -> None:
+def test_retention_drops_by_time_and_by_age_of_loading(
+    path: Path, make_events: Callable[..., list[Event]]
+) -> None:
     store = Store(path)
     store.insert(rows(make_events(2, "old", time_us=10)), Position(1, 1))
     store.insert(rows(make_events(3, "future", time_us=2**53)), Position(1, 2))
@@ -81,7 +92,9 @@ def test_retention_drops_by_time_and_by_age_of_loading(path, make_events) -> Non
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "flip"])
-def test_damaged_file_is_corrupt_and_can_be_set_aside(path, make_events, damage: str) -> None:
+def test_damaged_file_is_corrupt_and_can_be_set_aside(
+    path: Path, make_events: Callable[..., list[Event]], damage: str
+) -> None:
     store = Store(path)
     store.insert(rows(make_events(2000)), Position(1, 1))
     store.close()
@@ -103,7 +116,7 @@ def test_damaged_file_is_corrupt_and_can_be_set_aside(path, make_events, damage:
     store.close()
 
 
-def test_file_of_a_newer_release_is_left_alone(path) -> None:
+def test_file_of_a_newer_release_is_left_alone(path: Path) -> None:
     import duckdb
 
     store = Store(path)
@@ -112,7 +125,29 @@ def test_file_of_a_newer_release_is_left_alone(path) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE schema_version SET version = 99").fetchall()
 
-    from stackctl.errors import Conflict
-
     with pytest.raises(Conflict, match="schema 99"):
         store.check()
+
+
+def test_file_open_in_another_process_is_a_conflict_and_not_damage(path: Path) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import duckdb, sys; c = duckdb.connect(sys.argv[1]);"
+            "print('open', flush=True); sys.stdin.read()",
+            str(path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    store = Store(path)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(Conflict, match="another process"):
+            store.check()
+    finally:
+        holder.communicate(timeout=30)
+    assert store.check() == 0
+    store.close()
