@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stackctl import __version__
 from stackctl.cli import output
 from stackctl.cli.context import Here
 from stackctl.cli.group import Index, LazyGroup, single
@@ -35,6 +36,12 @@ def build(index: Index) -> Any:
     return typer.main.get_command(app)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stackctl {__version__}")
+        raise typer.Exit
+
+
 def root(
     ctx: typer.Context,
     *,
@@ -52,14 +59,13 @@ def root(
         ),
     ] = 0,
     debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
 ) -> None:
     """Hold the global flags."""
-    if version:
-        from stackctl import __version__
-
-        typer.echo(f"stackctl {__version__}")
-        raise typer.Exit
+    del version  # its callback has printed it
     chosen = [m for m, on in (("json", json), ("plain", plain), ("quiet", quiet)) if on]
     if len(chosen) > 1:
         raise typer.BadParameter(f"--{chosen[0]} and --{chosen[1]} exclude each other")

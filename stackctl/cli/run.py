@@ -29,9 +29,9 @@ def run(arguments: Sequence[str], index: Index) -> int:
     debug = "--debug" in ordered
     as_json = "--json" in ordered
     try:
-        status = build(index).main(ordered, prog_name="stackctl", standalone_mode=False)
+        status = _invoke(ordered, index)
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return status
     except USAGE_ERROR as err:
         return report(_usage(err), as_json=as_json)
     except StackctlError as err:
@@ -52,6 +52,17 @@ def run(arguments: Sequence[str], index: Index) -> int:
             f"{type(err).__name__}: {err}", hint=f"stackctl --debug {' '.join(arguments)}"
         )
         return report(bug, as_json=as_json)
+
+
+def _invoke(ordered: list[str], index: Index) -> int:
+    # Not Typer's own main: that one turns Ctrl-C and a closed pipe into statuses of its own.
+    root = build(index)
+    try:
+        with root.make_context("stackctl", ordered) as ctx:
+            root.invoke(ctx)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
 
 
 def report(err: StackctlError, *, as_json: bool) -> int:

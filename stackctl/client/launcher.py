@@ -7,9 +7,10 @@ import tempfile
 
 from stackctl import paths
 from stackctl.client.transport import connect
-from stackctl.errors import StackctlError, Unreachable, rebuild
+from stackctl.errors import Conflict, StackctlError, Unreachable, rebuild
 
 START_TIMEOUT_S = 60.0
+LOSER_PATIENCE_S = 5.0  # how long another start may take to listen
 
 
 def start() -> None:
@@ -44,15 +45,15 @@ def start() -> None:
             return
         said.seek(0)
         text = said.read().decode("utf-8", "replace")
-    if _listens():
+    if _listens(LOSER_PATIENCE_S if status == Conflict.exit_code else 0.0):
         return
     raise _failure(status, text)
 
 
-def _listens() -> bool:
+def _listens(patience_s: float) -> bool:
     """Tell whether somebody else's start succeeded, giving it the time of a start."""
     try:
-        connect(paths.socket_path(), 5.0, patience_s=5.0).close()
+        connect(paths.socket_path(), 5.0, patience_s=patience_s).close()
     except StackctlError:
         return False
     return True

@@ -1,0 +1,262 @@
+"""Every command against a scripted server on a real socket: status, stdout and requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from control_server import INDEXED, MODEL, ControlServer, error, job, script
+
+from stackctl.cli.run import run
+from stackctl_commands.index import INDEX
+
+
+@pytest.fixture
+def server(own_home: Path) -> Iterator[ControlServer]:
+    with ControlServer(own_home / "run" / "stackctld.sock") as running:
+        (own_home / "run").chmod(0o700)
+        script(running)
+        yield running
+
+
+class Cli:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        status = run(arguments, INDEX)
+        printed = self._capsys.readouterr()
+        return status, printed.out, printed.err
+
+
+@pytest.fixture
+def cli(server: ControlServer, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capsys)
+
+
+def test_up_finds_the_daemon_running(cli: Cli) -> None:
+    status, out, err = cli("up")
+
+    assert (status, err) == (0, "")
+    assert out.startswith("running  stackctl ")
+    assert "pid 4242, target all, up 1 min 5 s" in out
+
+
+def test_status_shows_every_section(cli: Cli) -> None:
+    status, out, err = cli("status")
+
+    assert (status, err) == (0, "")
+    for part in (
+        "areas    search ready, analytics degraded",
+        "analytics: store is corrupt",
+        "cpu:0",
+        "CPUExecutionProvider",
+        "/d (watched)",
+        "request search.query      7       1  12 ms  50 ms  70 ms",
+        "120 events stored, 3 pending",
+        "no jobs are running",
+    ):
+        assert part in out
+
+
+def test_status_in_json_is_the_daemons_own(cli: Cli) -> None:
+    status, out, _ = cli("status", "--json")
+
+    assert status == 0
+    assert json.loads(out)["summary"]["rows"][0]["p99_s"] == 0.07
+
+
+def test_index_waits_and_names_what_was_left_out(
+    cli: Cli, server: ControlServer, tmp_path: Path
+) -> None:
+    status, out, _ = cli("index", str(tmp_path), "--collection", "work", "--watch")
+
+    assert status == 0
+    assert "2 indexed, 1 unchanged, 0 removed; 9 chunks in 1.25 s" in out
+    assert "/d/huge.bin: binary" in out
+    assert "/d/broken.pdf: not a PDF" in out
+    body = {"paths": [str(tmp_path)], "collection": "work", "watch": True, "force": False}
+    assert ("POST", "/v1/index", body) in server.seen
+
+
+def test_index_detached_prints_the_job(cli: Cli, tmp_path: Path) -> None:
+    assert cli("index", str(tmp_path), "--detach", "--quiet") == (0, "j1\n", "")
+    assert "stackctl jobs watch j1" in cli("index", str(tmp_path), "--detach")[1]
+
+
+def test_index_of_nothing_is_not_found(cli: Cli) -> None:
+    status, _, err = cli("index", "/no/such/folder")
+
+    assert status == 4
+    assert 'no file or folder "/no/such/folder"' in err
+
+
+def test_an_absent_model_is_pulled_first(cli: Cli, server: ControlServer, tmp_path: Path) -> None:
+    server.routes["GET", "/v1/models"] = {"items": [{**MODEL, "state": "absent"}]}
+
+    status, _, err = cli("index", str(tmp_path))
+
+    assert status == 0
+    assert "fetching the model all-minilm-l6-v2" in err
+    order = [path for method, path, _ in server.seen if method == "POST"]
+    assert order == ["/v1/models/default/pull", "/v1/index"]
+
+
+def test_search_prints_cited_hits(cli: Cli, server: ControlServer) -> None:
+    status, out, _ = cli("search", "rotate", "keys", "-n", "3", "--type", "markdown")
+
+    assert status == 0
+    assert " 1. /d/keys.md:12  Keys > Rotation" in out
+    sent = server.seen[-1][2]
+    assert (sent["query"], sent["limit"], sent["type"]) == ("rotate keys", 3, "markdown")
+
+
+def test_search_for_programs(cli: Cli) -> None:
+    assert json.loads(cli("search", "x", "--json")[1])["hits"][0]["citation"]["line_start"] == 12
+    assert cli("search", "x", "--quiet")[1] == "/d/keys.md:12\n"
+    assert cli("search", "x", "--plain")[1].split("\t")[:3] == ["1", "0.500000", "/d/keys.md:12"]
+
+
+def test_search_by_keyword_needs_no_model(cli: Cli, server: ControlServer) -> None:
+    assert cli("search", "x", "--mode", "keyword")[0] == 0
+    assert [path for _, path, _ in server.seen] == ["/v1/search"]
+
+
+def test_an_error_of_the_daemon_ends_with_its_status(cli: Cli, server: ControlServer) -> None:
+    server.routes["POST", "/v1/search"] = (
+        404,
+        error("not_found", 'no collection "nope"', "stackctl index PATH --collection nope"),
+    )
+
+    status, out, err = cli("search", "x", "--collection", "nope")
+
+    assert (status, out) == (4, "")
+    assert err == ('error: no collection "nope"\nfix: stackctl index PATH --collection nope\n')
+
+
+def test_models(cli: Cli, tmp_path: Path) -> None:
+    assert "86.8 MiB" in cli("models", "list")[1]
+    assert cli("models", "list", "--plain")[1].split("\t")[3] == "91000000"
+    assert "succeeded" in cli("models", "pull", "default")[1]
+    assert cli("models", "pull", "--quiet", "--detach")[1] == "j1\n"
+    assert cli("models", "verify", "all-minilm-l6-v2")[0] == 0
+    assert cli("models", "remove", "all-minilm-l6-v2")[1] == "removed all-minilm-l6-v2\n"
+    assert "imported mine" in cli("models", "import", "mine", str(tmp_path))[1]
+
+
+def test_a_damaged_model_is_a_finding(cli: Cli, server: ControlServer) -> None:
+    server.routes["POST", "/v1/models/all-minilm-l6-v2/verify"] = {
+        "name": "all-minilm-l6-v2",
+        "ok": False,
+        "problems": ["tokenizer.json: wrong size"],
+    }
+
+    status, out, _ = cli("models", "verify", "all-minilm-l6-v2")
+
+    assert status == 3
+    assert "tokenizer.json: wrong size" in out
+    assert "fix: stackctl models pull all-minilm-l6-v2" in out
+
+
+def test_devices(cli: Cli) -> None:
+    status, out, err = cli("devices")
+
+    assert status == 0
+    assert "1.0 GiB / 8.0 GiB" in out
+    assert err == "note: no NVIDIA driver\n"
+    assert json.loads(cli("devices", "--json")[1])["problems"] == ["no NVIDIA driver"]
+
+
+def test_jobs(cli: Cli) -> None:
+    assert "index 3 paths" in cli("jobs", "list")[1]
+    assert "3/3 files" in cli("jobs", "show", "j1")[1]
+    assert "indexed   2" in cli("jobs", "watch", "j1")[1]
+    assert cli("jobs", "cancel", "j1")[1] == "job j1: cancelled\n"
+
+
+def test_watching_in_json_gives_json_lines(cli: Cli) -> None:
+    lines = cli("jobs", "watch", "j1", "--json")[1].splitlines()
+
+    assert [json.loads(line)["state"] for line in lines] == ["running", "succeeded"]
+    assert json.loads(lines[-1])["result"] == INDEXED
+
+
+def test_logs(cli: Cli, own_home: Path) -> None:
+    assert cli("logs")[0] == 4
+    log = own_home / "state" / "stackctld.log"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"time": "t", "level": "INFO", "message": "ready"}\n' * 3)
+
+    assert cli("logs", "-n", "2")[1].count("ready") == 2
+    assert json.loads(cli("logs", "-n", "1", "--json")[1])["message"] == "ready"
+
+
+def test_doctor_finds_what_is_degraded_and_repairs_it(cli: Cli, server: ControlServer) -> None:
+    status, out, _ = cli("doctor", "--repair")
+
+    assert status == 3
+    assert "repaired analytics: rebuilt it" in out
+    assert "fix: stackctl doctor --repair" in out
+
+
+def test_config(cli: Cli, own_home: Path) -> None:
+    assert "[inference]" in cli("config", "show")[1]
+    assert json.loads(cli("config", "show", "--daemon", "--json")[1])["sources"] == ["defaults"]
+    assert cli("config", "path")[1] == f"{own_home}/config/stackctl.toml\n"
+    assert cli("config", "check")[0] == 0
+    assert cli("config", "reload")[1] == "reloaded: defaults, /c.toml\n"
+
+
+def test_a_wrong_configuration_is_named_with_its_line(cli: Cli, own_home: Path) -> None:
+    file = own_home / "config" / "stackctl.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("[search]\nrrf_k = 'much'\n")
+
+    status, _, err = cli("config", "check")
+
+    assert status == 78
+    assert f"{file}:2" in err
+
+
+def test_what_config_show_prints_can_be_read_back(cli: Cli, own_home: Path) -> None:
+    shown = cli("config", "show")[1]
+    file = own_home / "config" / "stackctl.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(shown)
+
+    assert cli("config", "show")[1].split("\n", 1)[1] == shown.split("\n", 1)[1]
+
+
+def test_completion_prints_the_script(cli: Cli) -> None:
+    status, out, _ = cli("completion", "bash")
+
+    assert status == 0
+    assert "complete -F _stackctl stackctl" in out
+
+
+def test_demo_indexes_real_files_and_searches(cli: Cli, server: ControlServer) -> None:
+    status, out, err = cli("demo")
+
+    assert status == 0
+    assert " 1. /d/keys.md:12" in out
+    assert "stackctl status" in err
+    body = next(body for _, path, body in server.seen if path == "/v1/index")
+    assert body["collection"] == "demo"
+    assert 10 <= len(body["paths"]) <= 40
+    assert all(Path(path).is_file() for path in body["paths"])
+
+
+def test_down_without_a_daemon_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Cli(capsys)("down") == (0, "the daemon was not running\n", "")
+
+
+def test_a_failed_job_is_the_commands_failure(
+    cli: Cli, server: ControlServer, tmp_path: Path
+) -> None:
+    server.routes["GET", "/v1/jobs/j1/events"] = [
+        job("failed", error_code="disk_full", error_message="no space left", error_hint="df -h")
+    ]
+
+    assert cli("index", str(tmp_path)) == (1, "", "error: no space left\nfix: df -h\n")

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stackctl.cli.run import run
+from stackctl.errors import Denied
+from stackctl_commands.index import INDEX
+
+
+def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = run(arguments, INDEX)
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "fix"),
+    [
+        (["serch"], 'no such command "serch"; did you mean "search"?', "stackctl --help"),
+        (["jobs", "lst"], 'no such command "lst"; did you mean "list"?', "stackctl jobs --help"),
+        (
+            ["search", "--mdoe", "x", "y"],
+            'no such option "--mdoe"; did you mean "--mode"?',
+            "stackctl search --help",
+        ),
+        (
+            ["status", "--jsno"],
+            'no such option "--jsno"; did you mean "--json"?',
+            "stackctl status --help",
+        ),
+        (
+            ["search", "x", "--limit", "many"],
+            'invalid value for "--limit" / "-n": "many" is not a valid int range',
+            "stackctl search --help",
+        ),
+        (["search"], 'missing argument "QUERY..."', "stackctl search --help"),
+        (
+            ["--json", "--plain", "status"],
+            None,
+            None,
+        ),
+    ],
+)
+def test_usage_errors_are_two_lines_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str | None, fix: str | None
+) -> None:
+    status, out, err = _run(capsys, *arguments)
+
+    assert (status, out) == (2, "")
+    if message is not None:
+        assert err == f"error: {message}\nfix: {fix}\n"
+
+
+def test_errors_are_json_on_stderr_under_json(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = _run(capsys, "status", "--json", "--no-start")
+
+    assert (status, out) == (69, "")
+    shape = json.loads(err)["error"]
+    assert (shape["code"], shape["hint"], shape["exit_code"]) == ("unreachable", "stackctl up", 69)
+
+
+def test_the_environment_forbids_a_start_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STACKCTL_NO_START", "1")
+
+    assert _run(capsys, "status")[0] == 69
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["models"], ["models", "--help"], ["up", "-h"]])
+def test_help_is_an_answer(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    status, out, err = _run(capsys, *arguments)
+
+    assert (status, err) == (0, "")
+    assert out.startswith("Usage: stackctl")
+
+
+def test_version_works_among_other_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = _run(capsys, "--json", "--version")
+
+    assert status == 0
+    assert out.startswith("stackctl ")
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
+    """An index with commands that end badly."""
+    (tmp_path / "broken_commands.py").write_text(
+        "from stackctl.cli.group import group\n"
+        "from stackctl.errors import Denied\n"
+        "app = group('x')\n"
+        "@app.command()\n"
+        "def bug():\n    raise RuntimeError('boom')\n"
+        "@app.command()\n"
+        "def denied():\n    raise Denied('no entry', hint='id')\n"
+        "@app.command()\n"
+        "def interrupt():\n    raise KeyboardInterrupt\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return {"x": ("broken_commands", "x")}
+
+
+def test_every_way_to_end_has_its_status(
+    capsys: pytest.CaptureFixture[str], broken: dict[str, tuple[str, str]]
+) -> None:
+    assert run(["x", "bug"], broken) == 70
+    assert run(["x", "denied"], broken) == 6
+    assert run(["x", "interrupt"], broken) == 130
+    assert capsys.readouterr().err == (
+        "error: RuntimeError: boom\nfix: stackctl --debug x bug\n"
+        "error: no entry\nfix: id\n"
+        "error: interrupted\n"
+    )
+
+
+def test_debug_shows_the_traceback(broken: dict[str, tuple[str, str]]) -> None:
+    with pytest.raises(RuntimeError, match="boom"):
+        run(["x", "bug", "--debug"], broken)
+    with pytest.raises(Denied):
+        run(["x", "denied", "--debug"], broken)
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    program = (
+        "import os, sys\n"
+        "from stackctl.cli.run import run\n"
+        "from stackctl_commands.index import INDEX\n"
+        "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
+        "sys.exit(run(['config', 'show'], INDEX))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")

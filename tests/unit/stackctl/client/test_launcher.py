@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stackctl.client.launcher import start
+from stackctl.errors import BadConfig, Unreachable
+
+
+def _daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """Put a daemon of our own in front of the real one, as a program that really runs."""
+    package = tmp_path / "first" / "stackctl_daemon"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "main.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+
+
+def test_a_start_that_succeeds_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _daemon(tmp_path, monkeypatch, f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+
+    start()
+
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_bad_configuration_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import sys; sys.stderr.write('error: a.toml:3: wrong\\nfix: mend it\\n'); sys.exit(78)"
+    _daemon(tmp_path, monkeypatch, text)
+
+    with pytest.raises(BadConfig, match=r"^a\.toml:3: wrong$") as caught:
+        start()
+
+    assert caught.value.hint == "mend it"
+
+
+def test_a_start_that_fails_says_what_the_daemon_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _daemon(tmp_path, monkeypatch, "raise OSError('no space')")
+
+    with pytest.raises(Unreachable, match=r"status 1\): OSError: no space") as caught:
+        start()
+
+    assert caught.value.hint == "stackctl doctor"
+
+
+def test_the_loser_of_a_race_is_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from control_server import ControlServer
+
+    from stackctl import paths
+
+    _daemon(tmp_path, monkeypatch, "raise SystemExit(5)")
+    with ControlServer(paths.socket_path()):
+        start()
