@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackctl.contracts.event import Event
+from stackctl.errors import Conflict, Failed, NotFound, StoreCorrupt
+from stackctl_daemon.job_runner import JobRunner
+from stackctl_daemon.jobs import JobContext, JobKind
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def record(self, events: Sequence[Event]) -> None:
+        self.events += events
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+
+async def _count(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    for done in range(params.get("n", 3)):
+        context.progress(done + 1, params.get("n", 3), unit="file")
+        await asyncio.sleep(0)
+    return {"counted": params.get("n", 3)}
+
+
+async def _fail(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    raise Failed("it broke", hint="mend it")
+
+
+async def _forever(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+    context.progress(7, 9)
+    await asyncio.Event().wait()
+    return {}
+
+
+def _runner(path: Path, **kinds: tuple[Any, bool]) -> JobRunner:
+    runner = JobRunner(path, Sink())
+    for name, (handler, resumable) in kinds.items():
+        runner.register(JobKind(name, handler, resumable, lambda p: str(p.get("key", id(p)))))
+    return runner
+
+
+def _run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def test_job_runs_reports_and_is_found_by_prefix(tmp_path: Path) -> None:
+    async def test() -> None:
+        runner = _runner(tmp_path / "jobs.db", count=(_count, True))
+        await runner.start()
+        job = await runner.submit("count", "Count", {"n": 5})
+        seen = [j async for j in runner.watch(job.id)]
+        found = await runner.get(job.id[:6])
+        await runner.close()
+
+        assert seen[-1] == found
+        assert (found.state, found.result, found.attempts) == ("succeeded", {"counted": 5}, 1)
+        assert (found.progress.done, found.progress.unit) == (5, "file")
+        states = [e.attributes["state"] for e in runner._sink.events]  # type: ignore[attr-defined]
+        assert states == ["queued", "running", "succeeded"]
+
+    _run(test)
+
+
+def test_failure_keeps_code_message_and_hint(tmp_path: Path) -> None:
+    async def test() -> None:
+        runner = _runner(tmp_path / "jobs.db", fail=(_fail, True))
+        await runner.start()
+        job = await runner.submit("fail", "Fail", {})
+        last = [j async for j in runner.watch(job.id)][-1]
+        with pytest.raises(Conflict):
+            await runner.cancel(job.id)
+        with pytest.raises(NotFound):
+            await runner.get("zzz")
+        with pytest.raises(NotFound):
+            await runner.submit("unknown", "", {})
+        await runner.close()
+
+        assert (last.state, last.error_code) == ("failed", "failed")
+        assert (last.error_message, last.error_hint) == ("it broke", "mend it")
+
+    _run(test)
+
+
+def test_cancel_is_prompt_for_running_and_queued_jobs(tmp_path: Path) -> None:
+    async def test() -> None:
+        runner = _runner(tmp_path / "jobs.db", forever=(_forever, True))
+        await runner.start()
+        first = await runner.submit("forever", "A", {"key": "same"})
+        second = await runner.submit("forever", "B", {"key": "same"})
+        async for job in runner.watch(first.id):
+            if job.progress.done == 7:
+                break
+        waiting = await runner.get(second.id)
+        cancelled = [await runner.cancel(second.id), await runner.cancel(first.id)]
+        left = runner.active()
+        await runner.close()
+
+        assert waiting.state == "queued"
+        assert [job.state for job in cancelled] == ["cancelled", "cancelled"]
+        assert left == []
+
+    _run(test)
+
+
+def test_restart_resumes_what_can_and_interrupts_the_rest(tmp_path: Path) -> None:
+    async def test() -> None:
+        path = tmp_path / "jobs.db"
+        first = _runner(path, again=(_forever, True), once=(_forever, False))
+        await first.start()
+        ids = [(await first.submit(kind, kind, {})).id for kind in ("again", "once")]
+        for job_id in ids:
+            async for job in first.watch(job_id):
+                if job.progress.done:
+                    break
+        await first.close()
+        second = _runner(path, again=(_count, True), once=(_count, False))
+        await second.start()
+        resumed = [j async for j in second.watch(ids[0])][-1]
+        interrupted = await second.get(ids[1])
+        await second.close()
+
+        assert (resumed.state, resumed.attempts) == ("succeeded", 2)
+        assert (interrupted.state, interrupted.error_code) == ("interrupted", "interrupted")
+
+    _run(test)
+
+
+def test_corrupt_database_is_refused_then_set_aside(tmp_path: Path) -> None:
+    async def test() -> None:
+        path = tmp_path / "jobs.db"
+        path.write_bytes(b"not a database" * 1000)
+        runner = _runner(path, count=(_count, True))
+        with pytest.raises(StoreCorrupt):
+            await runner.start()
+        with pytest.raises(StoreCorrupt):
+            await runner.submit("count", "", {})
+        actions = await runner.repair()
+        job = await runner.submit("count", "", {})
+        last = [j async for j in runner.watch(job.id)][-1]
+        await runner.close()
+
+        assert last.state == "succeeded"
+        assert "aside" in actions[0]
+        assert any("corrupt-" in p.name for p in tmp_path.iterdir())
+
+    _run(test)
