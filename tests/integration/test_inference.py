@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -356,3 +359,35 @@ def test_unknown_model_is_not_found(store: ModelService) -> None:
             await service.embed_texts(["x"], model="nonesuch")
 
     with_service(store, body)
+
+
+HOST = """
+import asyncio, sys
+from stackctl.contracts.device import Device
+from stackctl_daemon.inference.worker_handle import WorkerHandle
+
+async def main():
+    device = Device(id="cpu:0", kind="cpu", name="cpu")
+    worker = WorkerHandle(device, batch_tokens=512, on_batch=lambda device, batch: None)
+    worker._wanted.set()
+    worker.start()
+    while worker.state != "ready":
+        await asyncio.sleep(0.01)
+    print(worker.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_worker_ends_with_a_killed_daemon() -> None:
+    with subprocess.Popen([sys.executable, "-c", HOST], stdout=subprocess.PIPE) as host:
+        assert host.stdout
+        worker = os.pidfd_open(int(host.stdout.readline()))
+        host.kill()
+        host.wait()
+
+        ended, _, _ = select.select([worker], [], [], 20)
+        os.close(worker)
+
+    assert ended

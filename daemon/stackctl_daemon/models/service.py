@@ -59,6 +59,8 @@ class ModelService:
         self._default = default_model
         self._jobs = jobs
         self._store = Store(data_dir / "models")
+        self._known: dict[str, ModelEntry] = {}
+        self._signature: tuple[tuple[str, int], ...] | None = None
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="models-disk")
         self._network = ThreadPoolExecutor(1, thread_name_prefix="models-pull")
         self.loaded_on = loaded_on
@@ -126,7 +128,14 @@ class ModelService:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
     def _entries(self) -> dict[str, ModelEntry]:
-        return load_catalogue(self._catalogue_dirs) | self._store.imported()
+        """Read the catalogue again only when a file changed: every embed call asks for it."""
+        files = [file for folder in self._catalogue_dirs for file in folder.glob("*.toml")]
+        files += self._store.entry_files()
+        signature = tuple((str(file), file.stat().st_mtime_ns) for file in sorted(files))
+        if signature != self._signature:
+            self._known = load_catalogue(self._catalogue_dirs) | self._store.imported()
+            self._signature = signature
+        return self._known
 
     def _entry(self, name: str) -> ModelEntry:
         return resolve(self._entries(), self._default if name == "default" else name)

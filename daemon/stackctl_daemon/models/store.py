@@ -43,9 +43,13 @@ class Store:
         """Give a model's directory, whether it exists or not."""
         return self.root / check_name(name)
 
+    def entry_files(self) -> list[Path]:
+        """Give the files of imported models' entries."""
+        return sorted(self.root.glob(f"[a-z0-9]*/{ENTRY}"))
+
     def imported(self) -> dict[str, ModelEntry]:
         """Give the entries of imported models."""
-        found = [read_entry(file) for file in sorted(self.root.glob(f"[a-z0-9]*/{ENTRY}"))]
+        found = [read_entry(file) for file in self.entry_files()]
         return {entry.name: entry for entry in found}
 
     def state(self, entry: ModelEntry) -> ModelState:

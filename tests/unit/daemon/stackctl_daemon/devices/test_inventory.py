@@ -14,7 +14,7 @@ from stackctl.settings import DeviceSettings
 from stackctl_daemon.devices.inventory import inventory
 from stackctl_daemon.devices.routes import routes
 from stackctl_daemon.devices.service import DeviceService
-from stackctl_daemon.http.registry import Request
+from stackctl_daemon.http.registry import Reply, Request
 
 STUB = r"""
 #include <string.h>
@@ -101,7 +101,10 @@ def test_list_joins_devices_with_the_state_of_their_workers() -> None:
     )
     (route,) = routes(service)
 
-    reply = asyncio.run(route.handler(Request("r", "GET", "/v1/devices", {}, {}, None, 0)))
+    async def ask() -> Reply:
+        return await route.handler(Request("r", "GET", "/v1/devices", {}, {}, None, 0))
+
+    reply = asyncio.run(ask())
 
     (item,) = reply.body.items
     assert (item.worker_state, item.worker_pid, item.cores) == ("ready", 7, [0])

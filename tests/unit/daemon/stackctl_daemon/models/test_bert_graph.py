@@ -73,7 +73,8 @@ def write_safetensors(file: Path, tensors: dict[str, np.ndarray]) -> None:
 
 def normalise(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
     spread = np.sqrt(x.var(-1, keepdims=True) + CONFIG["layer_norm_eps"])
-    return (x - x.mean(-1, keepdims=True)) / spread * scale + bias
+    result: np.ndarray = (x - x.mean(-1, keepdims=True)) / spread * scale + bias
+    return result
 
 
 def reference(
