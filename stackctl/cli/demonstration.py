@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stackctl.contracts.job import Job
 
 QUERY = "how do I rotate log files when they get too big"
-PACKAGES = ("logging", "json", "sqlite3", "zipfile", "shutil", "tempfile", "sched", "queue")
+PACKAGES = ("logging", "json", "sqlite3", "sched", "queue", "glob", "fnmatch")
 """Standard library modules, small enough for two CPU cores to embed in half a minute."""
 MOST_FILES = 40
 
@@ -42,7 +42,7 @@ def next_commands(output: Output) -> None:
     """Name what to try next."""
     output.note(
         "\nnext:\n"
-        '  stackctl search "how do I write a zip file" --collection demo\n'
+        '  stackctl search "how do I read JSON from a file" --collection demo\n'
         "  stackctl index ~/notes\n"
         "  stackctl status"
     )

@@ -45,7 +45,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A span, such as ``12 ms``, ``3.4 s``, ``2 min 5 s`` or ``3 h 12 min``."""
+    """A span, such as ``12 ms``, ``3.4 s``, ``2 min 5 s`` ``3 h 12 min`` or ``1 h``."""
     if seconds is None:
         return "-"
     if seconds < 1:
@@ -56,6 +56,8 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
+    if not minutes and hours < 48:
+        return f"{hours} h"
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 

@@ -59,7 +59,7 @@ COLLECTIONS = [
     Column("CHUNKS", lambda c: c.chunks, right=True),
     Column("MODEL", lambda c: c.model),
     Column("UPDATED", lambda c: local_time(c.updated_at), lambda c: c.updated_at),
-    Column("SOURCES", lambda c: ", ".join(_source(s) for s in c.sources), shrink=True),
+    Column("SOURCES", lambda c: _sources(c.sources[:2], c.sources[2:]), shrink=True),
 ]
 FIGURES = [
     Column("FIGURES", lambda r: f"{r.kind} {r.name}"),
@@ -188,6 +188,11 @@ def _brief(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} entries" if value else "none"
     return clean(f"{value:.4g}" if isinstance(value, float) else value)
+
+
+def _sources(first: list[Any], rest: list[Any]) -> str:
+    shown = ", ".join(_source(source) for source in first)
+    return f"{shown} and {len(rest)} more" if rest else shown
 
 
 def _source(source: Any) -> str:

@@ -61,7 +61,7 @@ def _listens(patience_s: float) -> bool:
 
 def _failure(status: int, text: str) -> StackctlError:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    errors = [line.removeprefix("stackctld: ") for line in lines if line.startswith("stackctld: ")]
     fixes = [line.removeprefix("fix: ") for line in lines if line.startswith("fix: ")]
     said = errors[-1] if errors else (lines[-1] if lines else "it said nothing")
     code = "bad_config" if status == 78 else "unreachable"

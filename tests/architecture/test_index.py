@@ -29,7 +29,7 @@ WORDS = [
 
 
 def test_every_command_is_there() -> None:
-    assert sorted(INDEX) == sorted(WORDS.split())
+    assert sorted(INDEX) == sorted(WORDS)
 
 
 @pytest.mark.parametrize("name", INDEX)
