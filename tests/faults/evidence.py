@@ -34,7 +34,7 @@ class Index:
 
 def index_of(home: Path, collection: str, *, below: Path) -> Index:
     """Read a collection from the stopped daemon's file."""
-    [file] = (home / "data").rglob("search.db")
+    [file] = (home / "data").rglob("search.sqlite")
     connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         found: list[Any] = connection.execute(  # Any: apsw cannot know the columns' types
