@@ -99,7 +99,10 @@ def _packages(_: Client) -> Problems:
 def _installer(_: Client) -> Problems:
     from importlib.util import find_spec
 
-    if find_spec("pip") is None and shutil.which("uv") is None:
+    # As the daemon looks: our own pip, then uv or another pip on the path or beside Python.
+    folders = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    programs = (shutil.which(name, path=folders) for name in ("uv", "pip", "pip3"))
+    if find_spec("pip") is None and not any(programs):
         yield (
             "neither pip nor uv is there, and models from the package index need one",
             f"{sys.executable} -m ensurepip",

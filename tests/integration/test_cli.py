@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -40,8 +39,9 @@ def test_the_first_command_starts_the_daemon_and_down_ends_it(home: dict[str, st
     down = _run(home, "down", "--json")
 
     assert json.loads(down.stdout) == {"stopped": True, "pid": pid}
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    # Gone, or dead and not yet collected where the init of a container collects nothing.
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
     assert _run(home, "down").stdout == "the daemon was not running\n"
 
 
@@ -85,7 +85,8 @@ def test_a_bad_configuration_ends_with_its_line(home: dict[str, str]) -> None:
 def test_doctor_finds_nothing_in_a_fresh_home(home: dict[str, str]) -> None:
     report = json.loads(_run(home, "doctor", "--json").stdout)
 
-    about_home = [f for f in report["findings"] if f["check"] not in ("disk", "packages")]
+    machine = ("disk", "packages", "installer")
+    about_home = [f for f in report["findings"] if f["check"] not in machine]
     assert about_home == []
 
 
