@@ -40,12 +40,12 @@ _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _BOUNDARY = re.compile(
     r"(?:@\w|(?:export |default |public |private |protected |static |abstract |final "
-    r"|pub(?:\([^)]*\))? |async |unsafe |extern |inline )*(?:def|class|func|function|fn|struct|enum|trait|impl"
-    r"|interface|module|namespace|type|record|object|sub|CREATE)\b|[\w.-]+\(\)\s*\{|\[[\w.\"-]+\])"
+    r"|pub(?:\([^)]*\))? |async |unsafe |extern |inline )*(?:def|class|func|function|fn|struct|enum"
+    r"|trait|impl|interface|module|namespace|type|record|object|sub|CREATE)\b|[\w.-]+\(\)\s*\{|\[[\w.\"-]+\])"
 )
 _SYMBOL = re.compile(
     r"\b(?:def|class|func|function|fn|struct|enum|trait|impl|interface|module|namespace|type"
-    r"|record|object|sub)\s+(?:\([^)]*\)\s*)?([A-Za-z_][\w.:]*)"
+    r"|record|object|sub)\s+(?:\([^)]*\)\s*)?([A-Za-z_]\w*(?:(?:\.|::)\w+)*)"
 )
 
 
