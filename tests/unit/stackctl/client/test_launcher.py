@@ -28,7 +28,7 @@ def test_a_start_that_succeeds_returns(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_bad_configuration_is_told_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "stackctld: a.toml:3: wrong\\nfix: mend it\\n"
+    said = "stackctld: a.toml:3: wrong\nfix: mend it\n"
     text = f"import sys; sys.stderr.write({said!r}); sys.exit(78)"
     _daemon(tmp_path, monkeypatch, text)
 
