@@ -171,14 +171,13 @@ def main() -> int:
         print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
 
     say(f"seed {seed}")
-    parts = {"kill -9": kill_run(options.kills, options.files, seed=seed, say=say)}
+    parts = [kill_run(options.kills, options.files, seed=seed, say=say)]
+    report("kill -9", parts[0])
     if not options.skip_disk:
-        full = Findings()
-        fill_a_disk(full, say)
-        parts["full disk"] = full
-    for title, findings in parts.items():
-        report(title, findings)
-    failed = any(findings.losses for findings in parts.values())
+        parts.append(Findings())
+        fill_a_disk(parts[1], say)
+        report("full disk", parts[1])
+    failed = any(findings.losses for findings in parts)
     print("\nlosses found" if failed else "\nnothing lost, nothing doubled")
     return 1 if failed else 0
 
