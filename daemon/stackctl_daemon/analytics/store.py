@@ -158,6 +158,8 @@ class Store:
         import duckdb
 
         with self._translated(opening=True):
+            if not self.path.exists():
+                self._create()
             self._connection = duckdb.connect(str(self.path), config=_CONFIG)
             self._connection.execute(_TABLES).fetchall()
             version = self._value("SELECT max(version) FROM schema_version")
@@ -172,6 +174,24 @@ class Store:
             self._position = Position(segment, offset)
             self._seq = self._value("SELECT coalesce(max(seq) + 1, 0) FROM events")
         return self._connection
+
+    def _create(self) -> None:
+        """Make the file whole under another name first.
+
+        DuckDB leaves a stub that it cannot open again when the disk is full at that moment.
+        """
+        import duckdb
+
+        new = self.path.with_name(f"{self.path.name}.new")
+        for leftover in (new, new.with_name(f"{new.name}.wal")):
+            leftover.unlink(missing_ok=True)
+        try:
+            with duckdb.connect(str(new), config=_CONFIG) as connection:
+                connection.execute(_TABLES).fetchall()
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        new.replace(self.path)
 
     def _value(self, sql: str) -> int:
         return int(self._connection.execute(sql).fetchall()[0][0])

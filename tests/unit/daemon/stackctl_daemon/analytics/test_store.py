@@ -151,3 +151,26 @@ def test_file_open_in_another_process_is_a_conflict_and_not_damage(path: Path) -
         holder.communicate(timeout=30)
     assert store.check() == 0
     store.close()
+
+
+def test_a_disk_full_at_creation_leaves_no_stub(tmp_path: Path) -> None:
+    """Seen on a full tmpfs: DuckDB left 4,096 bytes that it could not open again."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from stackctl.errors import DiskFull\n"
+        "from stackctl_daemon.analytics.store import Store\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "try: store.position\n"
+        "except DiskFull: pass\n"
+        "else: sys.exit('no error')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "store.position; store.close()\n"
+    )
+    path = tmp_path / "analytics.duckdb"
+
+    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+
+    assert done.returncode == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["analytics.duckdb"]
