@@ -40,8 +40,9 @@ _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _BOUNDARY = re.compile(
     r"(?:@\w|(?:export |default |public |private |protected |static |abstract |final "
-    r"|pub(?:\([^)]*\))? |async |unsafe |extern |inline )*(?:def|class|func|function|fn|struct|enum"
-    r"|trait|impl|interface|module|namespace|type|record|object|sub|CREATE)\b|[\w.-]+\(\)\s*\{|\[[\w.\"-]+\])"
+    r"|pub(?:\([^)]*\))? |async |unsafe |extern |inline )*(?:def|class|func|function|fn|struct"
+    r"|enum|trait|impl|interface|module|namespace|type|record|object|sub|CREATE)\b"
+    r"|[\w.-]+\(\)\s*\{|\[[\w.\"-]+\])"
 )
 _SYMBOL = re.compile(
     r"\b(?:def|class|func|function|fn|struct|enum|trait|impl|interface|module|namespace|type"
@@ -89,8 +90,10 @@ def _markdown(lines: Sequence[str]) -> tuple[str, list[Block]]:
         title = next((found[1] for found in named if found), "")
         start = first + 1
 
-    def close() -> None:
-        if any(line.strip() for line in body):
+    def close(next_level: int) -> None:
+        filled = sum(bool(line.strip()) for line in body)
+        # A heading with nothing but deeper headings below it is named by them.
+        if filled > 1 or (filled and not (path and next_level > path[-1][0])):
             heading = " > ".join(name for _, name in path)
             blocks.append(Block("\n".join(body), heading, None, start))
 
@@ -100,14 +103,14 @@ def _markdown(lines: Sequence[str]) -> tuple[str, list[Block]]:
             fence = "" if fence else mark[1]
         found = None if fence else _HEADING.match(line)
         if found:
-            close()
+            close(len(found[1]))
             level, name = len(found[1]), found[2].strip()
             path = [item for item in path if item[0] < level]
             path.append((level, name))
             title = title or name[:TITLE_CHARS]
             body, start = [], number
         body.append(line)
-    close()
+    close(0)
     return title, blocks
 
 

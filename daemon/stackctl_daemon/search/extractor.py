@@ -39,6 +39,11 @@ class Extractor:
     ) -> None:
         await self._end()
 
+    @property
+    def pid(self) -> int | None:
+        """Id of the process, when one runs."""
+        return self._process.pid if self._process else None
+
     async def extract(self, data: bytes, type_: str, name: str) -> Extracted:
         """Give the text of one file.
 

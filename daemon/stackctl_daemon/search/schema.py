@@ -42,12 +42,19 @@ def vec_table(collection_id: int) -> str:
     return f"vec_{int(collection_id)}"
 
 
+HEADING_WEIGHT = 2.0
+"""A word in a title or heading says twice what one in the text does: BM25 alone on Cranfield
+gives nDCG@10 .3695 with it, .3664 with 1 and .3635 with 0.25."""
+
+
 def derived(collection_id: int, dims: int) -> tuple[str, ...]:
     """Statements that make a collection's derived tables, empty."""
     coarse = f", coarse bit[{dims}]" if dims % 8 == 0 else ""
     return (
         f"CREATE VIRTUAL TABLE {fts_table(collection_id)} USING fts5(heading, text, content='',"
         " contentless_delete=1, tokenize='porter unicode61 remove_diacritics 2')",
+        f"INSERT INTO {fts_table(collection_id)} ({fts_table(collection_id)}, rank)"
+        f" VALUES ('rank', 'bm25({HEADING_WEIGHT}, 1.0)')",
         f"CREATE VIRTUAL TABLE {vec_table(collection_id)} USING"
         f" vec0(embedding float[{dims}]{coarse})",
     )

@@ -68,8 +68,7 @@ def test_large_empty_and_special_files_are_skipped_with_a_reason(tmp_path: Path)
 
 def test_a_name_that_is_not_utf8_is_found_and_shown(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9.txt"
-    with open(path, "w") as file:
-        file.write("x")
+    Path(os.fsdecode(path)).write_text("x")
 
     found = _walk(tmp_path)
 

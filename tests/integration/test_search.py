@@ -1,0 +1,70 @@
+"""Index and search through a real daemon with the real model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from harness import Stack
+
+
+def _corpus(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "auth.md").write_text(
+        "# Operations\n\n## Credentials\n\nReplace the signing secret every ninety days.\n"
+    )
+    (folder / "soup.txt").write_text("Tomato soup\n\nBoil ripe tomatoes with basil and salt.\n")
+    (folder / "boat.txt").write_text("Sailing\n\nReef the mainsail before the wind rises.\n")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing here")
+    (folder / "loop").symlink_to(folder)
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("A small espresso bar.\n")
+    return folder
+
+
+def _search(stack: Stack, collection: str, query: str, **fields: Any) -> list[dict[str, Any]]:
+    body = {"query": query, "collection": collection, **fields}
+    hits: list[dict[str, Any]] = stack.ok("POST", "/v1/search", body)["hits"]
+    return hits
+
+
+def test_meaning_finds_what_words_cannot(shared_stack: Stack, tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path / "corpus")
+    result = shared_stack.index(corpus, collection="meaning")["result"]
+
+    assert (result["indexed"], result["failed_count"]) == (4, 1)
+    assert result["failed"][0]["path"] == str(corpus / "broken.pdf")
+    best = _search(shared_stack, "meaning", "how do I rotate my keys?")[0]
+    assert best["citation"]["path"] == str(corpus / "auth.md")
+    assert best["citation"]["heading"] == "Operations > Credentials"
+    coffee = _search(shared_stack, "meaning", "where can I drink coffee", mode="semantic")[0]
+    assert coffee["citation"]["path"].endswith("caf\\xe9.txt")
+
+
+def test_unknown_collections_and_bad_limits_are_told(shared_stack: Stack) -> None:
+    status, body = shared_stack.request(
+        "POST", "/v1/search", {"query": "x", "collection": "nothing"}
+    )
+    assert (status, body["error"]["hint"]) == (404, "stackctl index PATH")
+
+    status, body = shared_stack.request("POST", "/v1/search", {"query": "x", "limit": 101})
+    assert (status, body["error"]["code"]) == (400, "invalid")
+
+
+def test_the_index_survives_a_kill(stack: Stack, tmp_path: Path) -> None:
+    corpus = _corpus(tmp_path / "corpus")
+    stack.index(corpus)
+    before = [hit["citation"] for hit in _search(stack, "default", "sails and wind")]
+    stack.kill9()
+    stack.start()
+
+    after = [hit["citation"] for hit in _search(stack, "default", "sails and wind")]
+    assert after == before
+    assert stack.index(corpus)["result"]["unchanged"] == 4
+
+
+def test_a_deleted_collection_is_gone(shared_stack: Stack, tmp_path: Path) -> None:
+    shared_stack.index(_corpus(tmp_path / "corpus"), collection="gone")
+    shared_stack.ok("DELETE", "/v1/collections/gone")
+
+    assert shared_stack.request("GET", "/v1/collections/gone")[0] == 404
