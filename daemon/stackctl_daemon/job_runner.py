@@ -289,10 +289,12 @@ class JobRunner:
 
     def _emit(self, job: Job, duration_s: float) -> None:
         bad = job.state in ("failed", "interrupted")
+        # Steps have names of their own: the figures of a kind are those of its whole runs.
+        name = job.kind if job.state in ENDED else f"{job.kind}.{job.state}"
         self._sink.emit(
             new_event(
                 "job",
-                job.kind,
+                name,
                 outcome="error" if bad else "ok",
                 error_code=job.error_code,
                 duration_s=duration_s,
