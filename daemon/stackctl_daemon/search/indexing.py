@@ -136,10 +136,14 @@ class IndexRun:
                 group.create_task(self._read(roots, found.id), name="search-read")
                 group.create_task(self._embed(group), name="search-embed")
                 group.create_task(self._write(), name="search-write")
-        except* _Cancelled:
-            raise asyncio.CancelledError from None
-        except* StackctlError as errors:
-            raise _first(errors) from errors
+        except ExceptionGroup as errors:
+            # The stages fail together when one does: a cancel or the first error stands for all.
+            if errors.subgroup(_Cancelled):
+                raise asyncio.CancelledError from None
+            ours = errors.subgroup(StackctlError)
+            if ours is None:
+                raise
+            raise _first(ours) from errors
         return self._tally.result(time.monotonic() - began)
 
     # First stage: files to chunks

@@ -20,10 +20,9 @@ from stackctl_daemon.search.store import CollectionRow, FloatArray, Store
 DEPTH = 200
 """Candidates that each arm hands to the fusion."""
 COARSE_ABOVE_ROWS = 20_000
-"""Above it the scan goes over bits first: 2.9 ms for 100,000 rows instead of 42."""
-COARSE_FACTOR = 10
-MAX_K = 4096
-"""sqlite-vec's own bound."""
+"""Above it the scan goes over bits first, which is less than half the work."""
+COARSE_DEPTH = 1000
+"""Rows that the scan over bits hands to exact rescoring; sqlite-vec's own bound is 4096."""
 CHUNKS_PER_DOCUMENT = 2
 
 
@@ -122,9 +121,8 @@ def semantic_arm(
         sql = (
             f"SELECT rowid FROM {table} WHERE coarse MATCH vec_quantize_binary(?) AND k = ?{where}"
         )
-        depth = min(DEPTH * COARSE_FACTOR, MAX_K)
         return _rescored(
-            store, [r[0] for r in store.db.rows(sql, (blob, depth, *bindings))], vector
+            store, [r[0] for r in store.db.rows(sql, (blob, COARSE_DEPTH, *bindings))], vector
         )
     rows = store.db.rows(
         # MATERIALIZED: a flattened subquery would hand vec0 an order that it refuses.

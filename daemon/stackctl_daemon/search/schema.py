@@ -47,6 +47,11 @@ HEADING_WEIGHT = 2.0
 gives nDCG@10 .3695 with it, .3664 with 1 and .3635 with 0.25."""
 
 
+VEC_CHUNK_ROWS = 128
+"""vec0 picks the best k of each of its chunks in rows * k steps: with its default of 1024 rows
+the bit scan of 40,000 rows for 1,000 takes 86 ms, with 128 it takes 15."""
+
+
 def derived(collection_id: int, dims: int) -> tuple[str, ...]:
     """Statements that make a collection's derived tables, empty."""
     coarse = f", coarse bit[{dims}]" if dims % 8 == 0 else ""
@@ -56,5 +61,5 @@ def derived(collection_id: int, dims: int) -> tuple[str, ...]:
         f"INSERT INTO {fts_table(collection_id)} ({fts_table(collection_id)}, rank)"
         f" VALUES ('rank', 'bm25({HEADING_WEIGHT}, 1.0)')",
         f"CREATE VIRTUAL TABLE {vec_table(collection_id)} USING"
-        f" vec0(embedding float[{dims}]{coarse})",
+        f" vec0(embedding float[{dims}]{coarse}, chunk_size={VEC_CHUNK_ROWS})",
     )
