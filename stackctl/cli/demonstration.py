@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from stackctl.contracts.job import Job
 
 QUERY = "how do I rotate log files when they get too big"
-PACKAGES = ("logging", "json", "sqlite3", "sched", "queue", "glob", "fnmatch")
-"""Standard library modules, small enough for two CPU cores to embed in half a minute."""
+PACKAGES = ("logging.handlers", "json", "sqlite3", "sched", "queue", "glob", "fnmatch")
+"""Standard library modules, about 350 chunks with the guide: 33 s on two busy CPU cores."""
 MOST_FILES = 40
 
 
