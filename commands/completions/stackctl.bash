@@ -98,7 +98,7 @@ _stackctl() {
   if [[ -n $value ]]; then
     _stackctl_offer "$value" "$current"
   elif [[ $current == -* ]]; then
-    COMPREPLY=($(compgen -W "$(_stackctl_flags "$path") --json --plain --quiet --no-start --no-color --debug" -- "$current"))
+    COMPREPLY=($(compgen -W "$(_stackctl_flags "$path") --json --plain --quiet --no-start --no-color -v --verbose --debug" -- "$current"))
   else
     names="$(_stackctl_words "$path")"
     if [[ -n $names ]]; then

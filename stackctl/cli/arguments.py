@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MOVABLE = frozenset({"--json", "--plain", "--quiet", "--no-start", "--no-color", "--debug"})
+MOVABLE = frozenset(
+    ("--json", "--plain", "--quiet", "--no-start", "--no-color", "-v", "--verbose", "--debug")
+)
 """Flags that mean the same before and after a command's name, and take no value."""
 
 

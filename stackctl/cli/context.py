@@ -6,13 +6,15 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import typer
 
 from stackctl import __version__
 from stackctl.cli.output import Output
-from stackctl.client import Client, Transport
-from stackctl.client.launcher import start
+
+if TYPE_CHECKING:
+    from stackctl.client import Client
 
 
 @dataclass(frozen=True)
@@ -21,23 +23,39 @@ class Here:
 
     output: Output
     no_start: bool = False
-    verbose: int = 0
+    verbose: bool = False
     debug: bool = False
 
     @cached_property
     def client(self) -> Client:
         """A client; its first request starts the daemon unless that is forbidden."""
         forbidden = self.no_start or bool(os.environ.get("STACKCTL_NO_START"))
-        return Client(
-            Transport(starter=None if forbidden else self._start, on_mismatch=self._mismatch)
-        )
+        return self._client(may_start=not forbidden)
 
     @cached_property
     def running(self) -> Client:
         """A client that never starts the daemon."""
-        return Client(Transport(on_mismatch=self._mismatch))
+        return self._client(may_start=False)
+
+    def _client(self, *, may_start: bool) -> Client:
+        # Deferred: help, completion and local commands open no socket.
+        from stackctl.client import Client, Transport
+
+        return Client(
+            Transport(
+                starter=self._start if may_start else None,
+                on_mismatch=self._mismatch,
+                trace=self._trace if self.verbose else None,
+            )
+        )
+
+    def _trace(self, line: str) -> None:
+        sys.stderr.write(f"stackctl: {line}\n")
 
     def _start(self) -> None:
+        # Deferred: as above.
+        from stackctl.client.launcher import start
+
         self.output.note("starting the daemon")
         start()
 

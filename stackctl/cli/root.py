@@ -20,7 +20,7 @@ Examples:
   $ stackctl search "how do I rotate keys"
 
 The first command that needs the daemon starts it. --json, --plain, --quiet, --no-start,
---no-color and --debug may also follow the command.
+--no-color, --verbose and --debug may also follow the command.
 """
 
 
@@ -53,11 +53,13 @@ def root(
     ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (NO_COLOR).")] = False,
     verbose: Annotated[
-        int,
+        bool,
         typer.Option(
-            "-v", "--verbose", count=True, show_default=False, help="Say more; -vv most."
+            "-v",
+            "--verbose",
+            help="Say on stderr what the daemon is asked, and how long it takes.",
         ),
-    ] = 0,
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
     version: Annotated[
         bool,

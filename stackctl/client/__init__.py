@@ -8,28 +8,23 @@ for hit in reply.hits:
 
 from __future__ import annotations
 
-from stackctl.client.analytics import AnalyticsCalls
-from stackctl.client.devices import DeviceCalls
-from stackctl.client.jobs import JobCalls
-from stackctl.client.models import ModelCalls
-from stackctl.client.search import SearchCalls
-from stackctl.client.system import SystemCalls
-from stackctl.client.transport import Transport
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stackctl.client.facade import Client
+    from stackctl.client.transport import Transport
 
 __all__ = ["Client", "Transport"]
 
 
-class Client:
-    """Everything a front end may ask of the daemon.
+def __getattr__(name: str) -> Any:
+    # Deferred: help and completion import this package for its views and open no socket.
+    if name == "Client":
+        from stackctl.client.facade import Client
 
-    Each call opens its own connection, so one client may serve several threads.
-    """
+        return Client
+    if name == "Transport":
+        from stackctl.client.transport import Transport
 
-    def __init__(self, transport: Transport | None = None) -> None:
-        self.transport = transport or Transport()
-        self.system = SystemCalls(self.transport)
-        self.jobs = JobCalls(self.transport)
-        self.models = ModelCalls(self.transport)
-        self.devices = DeviceCalls(self.transport)
-        self.search = SearchCalls(self.transport)
-        self.analytics = AnalyticsCalls(self.transport)
+        return Transport
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

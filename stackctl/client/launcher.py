@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 
 from stackctl import paths
 from stackctl.client.transport import connect
@@ -25,6 +24,7 @@ def start() -> None:
     """
     # Deferred: only the command that starts the daemon pays for these.
     import subprocess
+    import tempfile
 
     # A file, not a pipe: the detached daemon would keep a pipe open and we would wait for ever.
     with tempfile.TemporaryFile() as said:

@@ -29,6 +29,7 @@ class Transport:
         socket_path: the socket; the default one when None.
         starter: starts the daemon when nothing listens, or None when that is forbidden.
         on_mismatch: told the daemon's version once when it is not ours.
+        trace: told in a line what was done and how long it took; never a request's content.
         timeout_s: longest wait for one read, unless a request says otherwise.
     """
 
@@ -38,11 +39,13 @@ class Transport:
         *,
         starter: Callable[[], None] | None = None,
         on_mismatch: Callable[[str], None] | None = None,
+        trace: Callable[[str], None] | None = None,
         timeout_s: float = 90.0,
     ) -> None:
         self.socket_path = socket_path or paths.socket_path()
         self._starter = starter
         self._on_mismatch = on_mismatch
+        self._trace = trace or _ignore
         self._timeout_s = timeout_s
 
     def request(
@@ -76,13 +79,19 @@ class Transport:
 
     def _open(self, timeout_s: float | None) -> socket.socket:
         timeout = self._timeout_s if timeout_s is None else timeout_s
+        began = time.monotonic()
         try:
-            return connect(self.socket_path, timeout)
-        except Unreachable:
+            connection = connect(self.socket_path, timeout)
+        except Unreachable as err:
+            self._trace(err.message)
             if self._starter is None:
                 raise
-        self._starter()
-        return connect(self.socket_path, timeout, patience_s=5.0)
+            self._starter()
+            self._trace(f"started the daemon in {_ms(began)}")
+            began = time.monotonic()
+            connection = connect(self.socket_path, timeout, patience_s=5.0)
+        self._trace(f"connected to {self.socket_path} in {_ms(began)}")
+        return connection
 
     def _exchange(
         self, connection: socket.socket, method: str, path: str, body: Any
@@ -95,6 +104,7 @@ class Transport:
             f"Content-Length: {len(payload)}\r\n"
             + ("Content-Type: application/json\r\n\r\n" if payload else "\r\n")
         )
+        began = time.monotonic()
         try:
             connection.sendall(head.encode("ascii") + payload)
         except (BrokenPipeError, ConnectionResetError):
@@ -104,6 +114,7 @@ class Transport:
         try:
             with connection.makefile("rb") as reader:
                 status, headers = _read_head(reader)
+                self._trace(f"{method} {path}: {status} in {_ms(began)}")
                 self._compare_version(headers.get("stackctl-version", ""))
                 blocks = _read_body(reader, headers)
                 if status >= 400:
@@ -159,6 +170,14 @@ def connect(path: Path, timeout_s: float, *, patience_s: float = 0.0) -> socket.
             raise
         time.sleep(delay_s)
         delay_s = min(delay_s * 2, 0.1)
+
+
+def _ignore(_: str) -> None:
+    """Trace nothing."""
+
+
+def _ms(began: float) -> str:
+    return f"{(time.monotonic() - began) * 1000:.1f} ms"
 
 
 def _connect(connection: socket.socket, path: Path) -> None:

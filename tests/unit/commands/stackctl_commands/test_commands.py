@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -260,3 +261,17 @@ def test_a_failed_job_is_the_commands_failure(
     ]
 
     assert cli("index", str(tmp_path)) == (1, "", "error: no space left\nfix: df -h\n")
+
+
+@pytest.mark.parametrize("arguments", [("-v", "status"), ("status", "--verbose")])
+def test_verbose_says_on_stderr_what_was_asked_and_how_long_it_took(
+    cli: Cli, arguments: tuple[str, ...]
+) -> None:
+    quiet = cli("status")[1]
+
+    status, out, err = cli(*arguments)
+
+    assert (status, out) == (0, quiet)
+    connected, asked = err.splitlines()
+    assert re.fullmatch(r"stackctl: connected to .*/stackctld\.sock in [\d.]+ ms", connected)
+    assert re.fullmatch(r"stackctl: GET /v1/status: 200 in [\d.]+ ms", asked)

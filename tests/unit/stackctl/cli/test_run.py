@@ -136,3 +136,18 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_help_opens_no_client() -> None:
+    code = (
+        "import sys; sys.argv = ['stackctl', '--help']\n"
+        "from stackctl.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "late = {'tempfile', 'socket', 'stackctl.client.transport', 'rich', 'msgspec'}\n"
+        "print(sorted(late & set(sys.modules)))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
