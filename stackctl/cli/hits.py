@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackctl.cli.output import Output
-from stackctl.cli.table import Column
-from stackctl.cli.text import clean, duration
+from stackctl.cli.table import SMALLEST, Column
+from stackctl.cli.text import clean, cut, display_width, duration, short_path
 
 if TYPE_CHECKING:
     from stackctl.contracts.search import Citation, SearchHit, SearchReply
@@ -23,7 +21,7 @@ MARKS = ("\ue000", "\ue001")
 COLUMNS = [
     Column("RANK", lambda h: h.rank),
     Column("SCORE", lambda h: f"{h.score:.6f}"),
-    Column("CITATION", lambda h: cite(h.citation)),
+    Column("CITATION", lambda h: cite(h.citation, whole=True)),
     Column("HEADING", lambda h: h.citation.heading),
     Column("SNIPPET", lambda h: h.snippet),
 ]
@@ -37,7 +35,7 @@ def show(output: Output, reply: SearchReply) -> None:
     output.show(
         reply,
         lambda r: lines(output, r),
-        quiet=lambda r: [clean(cite(h.citation)) for h in r.hits],
+        quiet=lambda r: [clean(cite(h.citation, whole=True)) for h in r.hits],
     )
 
 
@@ -55,18 +53,23 @@ def lines(output: Output, reply: SearchReply) -> Iterator[str]:
     )
 
 
-def cite(citation: Citation) -> str:
-    """Name the place: ``path:12``, or ``path p.3``."""
-    path = _short(citation.path)
+def cite(citation: Citation, *, whole: bool = False) -> str:
+    """Name the place: ``path:12``, or ``path p.3``; programs need the whole path."""
+    path = citation.path if whole else short_path(citation.path)
     if citation.page is not None:
         return f"{path} p.{citation.page}"
     return path if citation.line_start is None else f"{path}:{citation.line_start}"
 
 
 def _hit(output: Output, hit: SearchHit) -> Iterator[str]:
-    heading = f"  {clean(hit.citation.heading)}" if hit.citation.heading else ""
     rank = output.style(f"{hit.rank:>2}.", "bold")
-    yield f"{rank} {output.style(clean(cite(hit.citation)), 'cyan')}{heading}"
+    place, heading = clean(cite(hit.citation)), clean(hit.citation.heading)
+    if output.width is not None:
+        # The place stays whole, to be copied; its heading gets what is left of the line.
+        left = output.width - display_width(place) - 6
+        heading = cut(heading, left) if left >= SMALLEST else ""
+    shown = f"  {heading}" if heading else ""
+    yield f"{rank} {output.style(place, 'cyan')}{shown}"
     width = min((output.width or 100) - 4, 96)
     # Blanks are folded so that a snippet of code or a PDF's columns stay a few lines.
     text = re.sub(r"\s+", " ", clean(_mark(hit))).strip()
@@ -96,11 +99,3 @@ def _styled(output: Output, text: str) -> str:
         lambda found: output.style(found[1], "bold", "yellow"),
         text,
     )
-
-
-def _short(path: str) -> str:
-    """Relative to the working directory where it lies below it, else with ``~`` for home."""
-    for base, prefix in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):  # noqa: PTH109, PTH111 - strings, no Path needed
-        if base != "/" and path.startswith(base + "/"):
-            return prefix + path[len(base) + 1 :]
-    return str(Path(path))

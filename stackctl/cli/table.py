@@ -10,6 +10,8 @@ from stackctl.cli.text import clean, cut, display_width
 
 GAP = 2
 SMALLEST = 6
+READABLE = 14
+"""Columns that a shortened text needs to say something; below it, optional columns go first."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Column:
     right: bool = False
     shrink: bool = False
     """May be cut when the terminal is narrow."""
+    optional: bool = False
+    """Left out, the rightmost first, where the rest would become unreadable."""
 
     def plain(self, item: Any) -> str:
         """Give the value for programs."""
@@ -32,19 +36,30 @@ class Column:
 
 def render(items: Sequence[Any], columns: Sequence[Column], width: int | None) -> list[str]:
     """Give a head line and one line an item, at most ``width`` columns wide when it is given."""
-    rows = [[clean(_text(c.cell(item))) for c in columns] for item in items]
-    heads = [c.head for c in columns]
-    widths = [
-        max([display_width(heads[i]), *(display_width(row[i]) for row in rows)])
-        for i in range(len(columns))
-    ]
+    texts = [[c.head, *(clean(_text(c.cell(item))) for item in items)] for c in columns]
+    widths = [max(map(display_width, column)) for column in texts]
     if width is not None:
+        kept = _affordable(widths, columns, width)
+        texts, widths = [texts[i] for i in kept], [widths[i] for i in kept]
+        columns = [columns[i] for i in kept]
         _fit(widths, columns, width)
-    return [_line(row, widths, columns) for row in (heads, *rows)]
+    return [_line(row, widths, columns) for row in zip(*texts, strict=True)]
 
 
 def _text(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
+
+
+def _affordable(widths: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
+    """Give the columns to show: without optional ones until the rest stays readable."""
+    kept = list(range(len(columns)))
+    spare = [i for i in kept if columns[i].optional]
+    while spare:
+        least = [min(widths[i], READABLE) if columns[i].shrink else widths[i] for i in kept]
+        if sum(least) + GAP * (len(kept) - 1) <= width:
+            break
+        kept.remove(spare.pop())
+    return kept
 
 
 def _fit(widths: list[int], columns: Sequence[Column], width: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import unicodedata
@@ -9,6 +10,9 @@ from typing import Any
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What would move a terminal's cursor, change its colours or reorder its text."""
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def clean(value: Any) -> str:
@@ -26,6 +30,11 @@ def display_width(text: str) -> int:
     )
 
 
+def visible_width(text: str) -> int:
+    """Columns that text takes on a terminal, its colours left out."""
+    return display_width(COLOURS.sub("", text))
+
+
 def cut(text: str, width: int) -> str:
     """Shorten text to ``width`` columns, ending in an ellipsis when something is missing."""
     if display_width(text) <= width:
@@ -33,6 +42,14 @@ def cut(text: str, width: int) -> str:
     while text and display_width(text) > width - 1:
         text = text[:-1]
     return text + "…" if width > 0 else ""
+
+
+def short_path(path: str) -> str:
+    """Relative to the working directory where it lies below it, else with ``~`` for home."""
+    for base, prefix in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):  # noqa: PTH109, PTH111 - strings, no Path needed
+        if base != "/" and path.startswith(base + "/"):
+            return prefix + path[len(base) + 1 :]
+    return path
 
 
 def size(count: float) -> str:

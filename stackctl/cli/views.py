@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stackctl.cli.output import Output
 from stackctl.cli.progress import describe
 from stackctl.cli.table import Column
-from stackctl.cli.text import clean, duration, local_time, size
+from stackctl.cli.text import clean, duration, local_time, short_path, size, visible_width
 from stackctl.client.view import mapping
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 MODELS = [
     Column("NAME", lambda m: m.name),
     Column("STATE", lambda m: m.state),
-    Column("TASK", lambda m: m.task),
+    Column("TASK", lambda m: m.task, optional=True),
     Column("SIZE", lambda m: size(m.size_bytes), lambda m: m.size_bytes, right=True),
-    Column("DIM", lambda m: m.dimensions, right=True),
-    Column("LOADED", lambda m: ", ".join(m.loaded_on)),
-    Column("LICENCE", lambda m: m.licence),
+    Column("DIM", lambda m: m.dimensions, right=True, optional=True),
+    Column("LOADED", lambda m: ", ".join(m.loaded_on), optional=True),
+    Column("LICENCE", lambda m: m.licence, optional=True),
     Column("SUMMARY", lambda m: m.summary, shrink=True),
 ]
 DEVICES = [
     Column("ID", lambda d: d.id),
-    Column("KIND", lambda d: d.kind),
+    Column("KIND", lambda d: d.kind, optional=True),
     Column("WORKER", lambda d: d.worker_state),
-    Column("PROVIDER", lambda d: d.execution_provider),
+    Column("PROVIDER", lambda d: d.execution_provider, optional=True),
     Column("MODELS", lambda d: ", ".join(d.models), shrink=True),
     Column(
         "MEMORY",
@@ -42,14 +42,15 @@ DEVICES = [
         lambda d: None if d.utilisation is None else f"{d.utilisation:.0%}",
         lambda d: d.utilisation,
         right=True,
+        optional=True,
     ),
-    Column("NAME", lambda d: d.name, shrink=True),
+    Column("NAME", lambda d: d.name, shrink=True, optional=True),
 ]
 JOBS = [
     Column("ID", lambda j: j.id),
     Column("STATE", lambda j: j.state),
-    Column("KIND", lambda j: j.kind),
-    Column("CREATED", lambda j: local_time(j.created_at), lambda j: j.created_at),
+    Column("KIND", lambda j: j.kind, optional=True),
+    Column("CREATED", lambda j: local_time(j.created_at), lambda j: j.created_at, optional=True),
     Column("TITLE", lambda j: j.title, shrink=True),
     Column("PROGRESS", lambda j: _progress(j) or None, lambda j: j.progress.done, shrink=True),
 ]
@@ -57,9 +58,9 @@ COLLECTIONS = [
     Column("COLLECTION", lambda c: c.name),
     Column("DOCUMENTS", lambda c: c.documents, right=True),
     Column("CHUNKS", lambda c: c.chunks, right=True),
-    Column("MODEL", lambda c: c.model),
-    Column("UPDATED", lambda c: local_time(c.updated_at), lambda c: c.updated_at),
-    Column("SOURCES", lambda c: _sources(c.sources[:2], c.sources[2:]), shrink=True),
+    Column("MODEL", lambda c: c.model, optional=True),
+    Column("UPDATED", lambda c: local_time(c.updated_at), lambda c: c.updated_at, optional=True),
+    Column("SOURCES", lambda c: _sources(c.sources), shrink=True),
 ]
 FIGURES = [
     Column("FIGURES", lambda r: f"{r.kind} {r.name}"),
@@ -67,7 +68,7 @@ FIGURES = [
     Column("ERRORS", lambda r: r.errors, right=True),
     Column("P50", lambda r: duration(r.p50_s), lambda r: r.p50_s, right=True),
     Column("P95", lambda r: duration(r.p95_s), lambda r: r.p95_s, right=True),
-    Column("P99", lambda r: duration(r.p99_s), lambda r: r.p99_s, right=True),
+    Column("P99", lambda r: duration(r.p99_s), lambda r: r.p99_s, right=True, optional=True),
 ]
 STATE_STYLES = {
     "ready": "green",
@@ -89,9 +90,12 @@ def state_line(output: Output, version: Version) -> str:
 
 def status_lines(output: Output, status: Status) -> Iterator[str]:
     """Give the whole picture, a section a noun; what is empty says so in a word."""
-    yield f"{state_line(output, status.daemon)}, {size(status.memory_rss_bytes)}"
-    states = (f"{a.name} {output.style(a.state, *_style(a.state))}" for a in status.areas)
-    yield f"areas    {', '.join(states)}"
+    head, *rest = f"{state_line(output, status.daemon)}, {size(status.memory_rss_bytes)}".split(
+        ", "
+    )
+    yield from _wrapped(output, head, rest)
+    states = [f"{a.name} {output.style(a.state, *_style(a.state))}" for a in status.areas]
+    yield from _wrapped(output, f"areas    {states[0]}" if states else "areas    -", states[1:])
     for area in status.areas:
         if area.state == "degraded":
             yield f"  {area.name}: {clean(area.reason)}"
@@ -126,8 +130,10 @@ def job_lines(output: Output, job: Job) -> Iterator[str]:
     yield f"  progress  {_progress(job)}"
     if job.attempts > 1:
         yield f"  attempts  {job.attempts}"
-    for name, value in mapping(job.result).items():
-        yield f"  {name:<9} {_brief(value)}"
+    result = mapping(job.result)
+    longest = max([9, *map(len, result)])
+    for name, value in result.items():
+        yield f"  {name:<{longest}} {_brief(value)}"
     if job.error_message:
         yield f"  error     {clean(job.error_message)}"
         if job.error_hint:
@@ -190,13 +196,24 @@ def _brief(value: Any) -> str:
     return clean(f"{value:.4g}" if isinstance(value, float) else value)
 
 
-def _sources(first: list[Any], rest: list[Any]) -> str:
-    shown = ", ".join(_source(source) for source in first)
-    return f"{shown} and {len(rest)} more" if rest else shown
+def _sources(sources: Sequence[Any]) -> str:
+    """The one path that a collection was fed from, or how many there are."""
+    watched = sum(1 for source in sources if source.watched)
+    if len(sources) == 1:
+        return f"{short_path(sources[0].path)}{' (watched)' if watched else ''}"
+    return f"{len(sources)}{f' ({watched} watched)' if watched else ''}"
 
 
-def _source(source: Any) -> str:
-    return f"{source.path} (watched)" if source.watched else str(source.path)
+def _wrapped(output: Output, line: str, parts: Iterable[str]) -> Iterator[str]:
+    """Join parts by commas in lines that the terminal holds."""
+    for part in parts:
+        longer = f"{line}, {part}"
+        if output.width is not None and visible_width(longer) >= output.width:
+            yield f"{line},"
+            line = f"         {part}"
+        else:
+            line = longer
+    yield line
 
 
 def _style(state: str) -> tuple[str, ...]:

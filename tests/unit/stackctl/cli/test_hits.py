@@ -69,3 +69,29 @@ def test_no_hits_say_so() -> None:
     reply = decode(encode({**REPLY, "hits": []}))
 
     assert _text(reply) == 'nothing in "default" matches\n'
+
+
+def test_a_narrow_terminal_keeps_the_place_and_cuts_the_heading() -> None:
+    citation = {
+        "path": "/d/keys.md",
+        "heading": "Keys > Rotation > When it must be done by hand",
+        "page": None,
+        "line_start": 12,
+        "line_end": 14,
+    }
+
+    first = _text(_reply(citation=citation), width=40).splitlines()[0]
+
+    assert first.startswith(" 1. /d/keys.md:12  Keys > Rot")
+    assert display_width(first) <= 40
+
+
+@pytest.mark.parametrize("mode", ["plain", "quiet"])
+def test_programs_get_the_whole_path(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/d")
+    out = io.StringIO()
+
+    hits.show(Output(mode, False, None, out), _reply())  # type: ignore[arg-type]  # as above
+
+    assert "/d/keys.md:12" in out.getvalue()
+    assert "~/keys.md:12" in _text(_reply())

@@ -36,3 +36,20 @@ def test_nothing_is_cut_when_piped() -> None:
 @given(st.lists(st.tuples(st.text(), st.integers(), st.text())), st.integers(24, 200))
 def test_every_line_fits_the_terminal(rows: list[tuple[str, int, str]], width: int) -> None:
     assert all(display_width(line) <= width for line in render(rows, COLUMNS, width))
+
+
+def test_optional_columns_go_before_a_name_is_cut() -> None:
+    columns = [
+        Column("ID", lambda r: r[0]),
+        Column("CREATED", lambda r: r[1], optional=True),
+        Column("TITLE", lambda r: r[2], shrink=True),
+        Column("KIND", lambda r: r[3], optional=True),
+    ]
+    rows = [("89d1042535521734", "2026-03-01 14:05", "a title of many words", "search.index")]
+
+    lines = render(rows, columns, 54)
+
+    assert lines[0].split() == ["ID", "CREATED", "TITLE"]
+    assert lines[1].startswith("89d1042535521734  2026-03-01 14:05  a title of")
+    assert "KIND" in render(rows, columns, 80)[0]
+    assert "KIND" in render(rows, columns, None)[0]
