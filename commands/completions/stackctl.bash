@@ -2,7 +2,8 @@
 
 _stackctl_words() {
   case "$1" in
-    '') echo 'up down status demo index search models devices jobs logs doctor config completion' ;;
+    '') echo 'up down status demo index search collections models devices jobs logs doctor config completion' ;;
+    'collections') echo 'list remove' ;;
     'models') echo 'list pull verify remove import' ;;
     'jobs') echo 'list show watch cancel' ;;
     'config') echo 'show path check reload' ;;
@@ -18,6 +19,9 @@ _stackctl_flags() {
     'demo') echo '--query --down --help -h' ;;
     'index') echo '--collection -c --watch --no-watch --force --detach --help -h' ;;
     'search') echo '--collection -c --mode --limit -n --path --type --help -h' ;;
+    'collections') echo '--help -h' ;;
+    'collections list') echo '--help -h' ;;
+    'collections remove') echo '--help -h' ;;
     'models') echo '--help -h' ;;
     'models list') echo '--help -h' ;;
     'models pull') echo '--detach --help -h' ;;
@@ -45,6 +49,7 @@ _stackctl_argument() {
   case "$1" in
     'demo') echo 'file' ;;
     'index') echo 'file' ;;
+    'collections remove') echo 'live:collections' ;;
     'models pull') echo 'live:models' ;;
     'models verify') echo 'live:models' ;;
     'models remove') echo 'live:models' ;;

@@ -3,7 +3,7 @@
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
     set -l valued --collection --licence --limit --lines --mode --path --query --type -c -n
-    set -l known 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models import' 'models list' 'models pull' 'models remove' 'models verify' 'search' 'status' 'up'
+    set -l known 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models import' 'models list' 'models pull' 'models remove' 'models verify' 'search' 'status' 'up'
     set -l path
     set -l skip 0
     for word in (commandline -opc)[2..-1]
@@ -25,6 +25,7 @@ complete -c stackctl -n '__stackctl_at' -a status -d 'Show daemon, devices, coll
 complete -c stackctl -n '__stackctl_at' -a demo -d 'Index real files of this machine and ask them a question'
 complete -c stackctl -n '__stackctl_at' -a index -d 'Index files and folders into a collection'
 complete -c stackctl -n '__stackctl_at' -a search -d 'Ask a collection; hits are ranked and cited'
+complete -c stackctl -n '__stackctl_at' -a collections -d 'List and remove collections'
 complete -c stackctl -n '__stackctl_at' -a models -d 'List, pull, verify, remove and import models'
 complete -c stackctl -n '__stackctl_at' -a devices -d 'List devices and what runs on them'
 complete -c stackctl -n '__stackctl_at' -a jobs -d 'List, show, watch and cancel jobs'
@@ -54,6 +55,9 @@ complete -c stackctl -n '__stackctl_at search' -l mode -x -a 'hybrid keyword sem
 complete -c stackctl -n '__stackctl_at search' -l limit -s n -x -d 'Most hits.'
 complete -c stackctl -n '__stackctl_at search' -l path -x -d 'Keep what lies under a path or fits a glob.'
 complete -c stackctl -n '__stackctl_at search' -l type -x -a 'text markdown code html pdf docx' -d 'Keep one type of file.'
+complete -c stackctl -n '__stackctl_at collections' -a list -d 'List collections, with how much they hold and what they were fed from.'
+complete -c stackctl -n '__stackctl_at collections' -a remove -d 'Delete a collection'\''s index; the files it was fed from stay.'
+complete -c stackctl -n '__stackctl_at collections remove' -a '(stackctl __complete collections (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models' -a list -d 'List the catalogue and what is on this disk.'
 complete -c stackctl -n '__stackctl_at models' -a pull -d 'Fetch a model and check every byte of it.'
 complete -c stackctl -n '__stackctl_at models' -a verify -d 'Read every byte of a model again and compare it with the catalogue.'

@@ -12,6 +12,7 @@ INDEX: dict[str, tuple[str, str]] = {
     "demo": ("stackctl_commands.demo", "Index real files of this machine and ask them a question"),
     "index": ("stackctl_commands.index_files", "Index files and folders into a collection"),
     "search": ("stackctl_commands.search", "Ask a collection; hits are ranked and cited"),
+    "collections": ("stackctl_commands.collections", "List and remove collections"),
     "models": ("stackctl_commands.models", "List, pull, verify, remove and import models"),
     "devices": ("stackctl_commands.devices", "List devices and what runs on them"),
     "jobs": ("stackctl_commands.jobs", "List, show, watch and cancel jobs"),

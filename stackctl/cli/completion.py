@@ -21,7 +21,7 @@ from stackctl.cli.group import Index, load
 from stackctl.cli.root import build
 
 LIVE_OPTIONS = {"--collection": "collections"}
-LIVE_ARGUMENTS = {"models": "models", "jobs": "jobs"}
+LIVE_ARGUMENTS = {"collections": "collections", "models": "models", "jobs": "jobs"}
 """Group -> kind of its commands' first argument."""
 OWN_ARGUMENTS = {"import"}
 """Commands of those groups that make a new name."""

@@ -275,3 +275,19 @@ def test_verbose_says_on_stderr_what_was_asked_and_how_long_it_took(
     connected, asked = err.splitlines()
     assert re.fullmatch(r"stackctl: connected to .*/stackctld\.sock in [\d.]+ ms", connected)
     assert re.fullmatch(r"stackctl: GET /v1/status: 200 in [\d.]+ ms", asked)
+
+
+def test_collections_are_listed(cli: Cli) -> None:
+    status, out, _ = cli("collections", "list")
+
+    assert status == 0
+    assert out.splitlines()[1].split()[:3] == ["default", "3", "9"]
+    assert out.rstrip().endswith("/d (watched)")
+    assert cli("collections", "list", "--quiet")[1] == "default\n"
+
+
+def test_a_collection_is_removed(cli: Cli, server: ControlServer) -> None:
+    status, out, err = cli("collections", "remove", "default")
+
+    assert (status, out, err) == (0, "removed default\n", "")
+    assert server.seen[-1][:2] == ("DELETE", "/v1/collections/default")
