@@ -119,9 +119,8 @@ def _configuration(_: Client) -> Problems:
 
 
 def _directories(_: Client) -> Problems:
-    for kind in (paths.config_dir, paths.data_dir, paths.state_dir, paths.cache_dir):
-        directory = kind()
-        held = _nearest(directory)
+    kinds = (paths.config_dir, paths.data_dir, paths.state_dir, paths.cache_dir)
+    for held in dict.fromkeys(_nearest(kind()) for kind in kinds):
         if not os.access(held, os.W_OK | os.X_OK):
             yield f"{held} may not be written by this user", f"ls -ld {held}"
     runtime = paths.runtime_dir()

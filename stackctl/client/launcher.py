@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from stackctl import paths
@@ -64,6 +65,10 @@ def _failure(status: int, text: str) -> StackctlError:
     errors = [line.removeprefix("stackctld: ") for line in lines if line.startswith("stackctld: ")]
     fixes = [line.removeprefix("fix: ") for line in lines if line.startswith("fix: ")]
     said = errors[-1] if errors else (lines[-1] if lines else "it said nothing")
+    # The system's own refusal (a full disk, a home that may not be written) needs no class name.
+    system = re.fullmatch(r"\w+: \[Errno \d+\] ([^:]+): '(.+)'", said)
+    if system:
+        said = f"{system[2]}: {system[1].lower()}"
     code = "bad_config" if status == 78 else "unreachable"
     message = said if status == 78 else f"the daemon did not start (status {status}): {said}"
     return rebuild(code, message, hint=fixes[-1] if fixes else "stackctl doctor")

@@ -143,3 +143,13 @@ def test_the_report_reads_well() -> None:
         "python         ok",
         "1 problem found",
     ]
+
+
+def test_one_folder_that_may_not_be_written_is_one_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STACKCTL_HOME", "/nowhere/home")
+    # A test may run as root, who may write anywhere.
+    monkeypatch.setattr("os.access", lambda *_: False)
+
+    assert _found("directories") == [("/ may not be written by this user", "ls -ld /")]

@@ -57,3 +57,12 @@ def test_the_loser_of_a_race_is_content(tmp_path: Path, monkeypatch: pytest.Monk
     _daemon(tmp_path, monkeypatch, "raise SystemExit(5)")
     with ControlServer(paths.socket_path()):
         start()
+
+
+def test_what_the_system_refuses_is_said_without_a_class_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _daemon(tmp_path, monkeypatch, "open('/proc/none/x', 'w')")
+
+    with pytest.raises(Unreachable, match=r"\): /proc/none/x: no such file or directory$"):
+        start()
