@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stackctl.contracts.device import Device
-from stackctl.errors import Failed, ModelCorrupt, NotFound, Overloaded
+from stackctl.errors import Failed, ModelCorrupt, NotFound, Overloaded, WorkerCrashed
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.inference import protocol as wire
@@ -177,7 +177,7 @@ class InferenceService:
                 running = [group.create_task(self._run(load, part, priority)) for part in parts]
             rate = len(texts) / max(time.monotonic() - begun, 1e-3)
             self._rate += 0.2 * (rate - self._rate)
-            return [task.result() for task in running]
+            return [answer for task in running for answer in task.result()]
         except ExceptionGroup as err:
             # One is enough to say: the parts of a call fail alike.
             raise _first(err) from None
@@ -194,6 +194,23 @@ class InferenceService:
         return [texts[i : i + size] for i in range(0, len(texts), size)]
 
     async def _run(
+        self, load: wire.Load, texts: list[str], priority: wire.Priority
+    ) -> list[tuple[WorkerHandle, wire.Embedded, bytes]]:
+        """Compute the texts; those whose workers keep dying are halved until one stands alone.
+
+        A long piece may just have been unlucky: halves are shorter in the line of fire, and a
+        text that really ends workers is in the end refused by itself.
+        """
+        try:
+            return [await self._run_whole(load, texts, priority)]
+        except WorkerCrashed:
+            if len(texts) == 1:
+                raise
+        half = len(texts) // 2
+        first = await self._run(load, texts[:half], priority)
+        return first + await self._run(load, texts[half:], priority)
+
+    async def _run_whole(
         self, load: wire.Load, texts: list[str], priority: wire.Priority
     ) -> tuple[WorkerHandle, wire.Embedded, bytes]:
         tried: set[str] = set()
