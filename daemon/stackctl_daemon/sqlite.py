@@ -72,18 +72,18 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Run the block as one immediate transaction; nested blocks are savepoints."""
         with self._translated():
-            if self._connection.in_transaction:
+            if self._open_transaction():
                 with self._connection:
                     yield
                 return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
+                if self._open_transaction():
                     self._connection.execute("ROLLBACK")
                 raise
-            self._commit()
 
     def migrate(self, steps: Sequence[str]) -> None:
         """Bring the schema to ``len(steps)``, each step in its own transaction.
@@ -110,13 +110,9 @@ class Database:
         """Close the connection; closing twice is harmless."""
         self._connection.close()
 
-    def _commit(self) -> None:
-        try:
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+    def _open_transaction(self) -> bool:
+        # A method, because a type checker does not know that statements change the property.
+        return bool(self._connection.in_transaction)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
