@@ -38,4 +38,8 @@ def index(
     job = now.client.search.index(wanted, collection=collection, watch=watch, force=force)
     if not detach:
         job = follow(now, job)
-    now.output.show(job, lambda j: views.index_lines(now.output, j), quiet=lambda j: [j.id])
+    now.output.show(
+        job,
+        lambda j: views.index_lines(now.output, j, collection),
+        quiet=lambda j: [j.id],
+    )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 QUERY = "how do I rotate log files when they get too big"
 PACKAGES = ("logging.handlers", "json", "sqlite3", "sched", "queue", "glob", "fnmatch")
-"""Standard library modules, 350 chunks with the guide: 19 s on two CPU cores, 33 s on busy ones."""
+"""Standard library modules; with the guide 350 chunks: 19 s on two cores, 33 s on busy ones."""
 MOST_FILES = 40
 
 

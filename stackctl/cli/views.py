@@ -140,7 +140,7 @@ def job_lines(output: Output, job: Job) -> Iterator[str]:
             yield f"  fix       {job.error_hint}"
 
 
-def index_lines(output: Output, job: Job) -> Iterator[str]:
+def index_lines(output: Output, job: Job, collection: str) -> Iterator[str]:
     """Say what an index job did, or that it has begun."""
     if job.state != "succeeded":
         yield f"job {job.id} has begun; follow it with: stackctl jobs watch {job.id}"
@@ -153,7 +153,9 @@ def index_lines(output: Output, job: Job) -> Iterator[str]:
     )
     for kind in ("skipped", "failed"):
         yield from _refused(output, kind, result.get(kind) or [])
-    yield 'next: stackctl search "your question"'
+    if result.get("chunks") or result.get("unchanged"):
+        option = "" if collection == "default" else f" --collection {collection}"
+        yield f'next: stackctl search "your question"{option}'
 
 
 def verification_lines(found: ModelVerification) -> Iterator[str]:
@@ -186,7 +188,8 @@ def _section(output: Output, items: list[Any], columns: list[Column], empty: str
 def _progress(job: Job) -> str:
     if job.state in ("queued", "running"):
         return describe(job.progress)
-    return f"{job.progress.done} {job.progress.unit}s"
+    done = job.progress.done
+    return f"{done} {job.progress.unit}{'s' if done != 1 else ''}"
 
 
 def _brief(value: Any) -> str:

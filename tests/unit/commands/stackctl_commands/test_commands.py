@@ -76,10 +76,24 @@ def test_index_waits_and_names_what_was_left_out(
 
     assert status == 0
     assert "2 indexed, 1 unchanged, 0 removed; 9 chunks in 1.25 s" in out
+    assert out.endswith('next: stackctl search "your question" --collection work\n')
     assert "/d/huge.bin: binary" in out
     assert "/d/broken.pdf: not a PDF" in out
     body = {"paths": [str(tmp_path)], "collection": "work", "watch": True, "force": False}
     assert ("POST", "/v1/index", body) in server.seen
+
+
+def test_index_of_an_empty_folder_offers_no_search(
+    cli: Cli, server: ControlServer, tmp_path: Path
+) -> None:
+    empty = job(result={"indexed": 0, "unchanged": 0, "removed": 0, "chunks": 0})
+    server.routes["GET", "/v1/jobs/j1/events"] = [empty]
+
+    status, out, _ = cli("index", str(tmp_path))
+
+    assert status == 0
+    assert "0 indexed" in out
+    assert "next:" not in out
 
 
 def test_index_detached_prints_the_job(cli: Cli, tmp_path: Path) -> None:
