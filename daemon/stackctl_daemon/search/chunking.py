@@ -147,11 +147,17 @@ def _lines(block: Block, budget: int) -> Iterator[_Line]:
 
 
 def _words(text: str, limit: int) -> Iterator[str]:
-    while width(text) > limit:
-        cut = limit if text.isascii() else max(limit // 4, 1)
-        space = text.rfind(" ", cut // 2, cut)
+    at = 0
+    while at < len(text):
+        # Only as far ahead as a part can reach: the whole rest each time would be quadratic.
+        ahead = text[at : at + limit + 1]
+        if width(ahead) <= limit:
+            yield ahead
+            return
+        cut = limit if ahead.isascii() else max(limit // 4, 1)
+        space = ahead.rfind(" ", cut // 2, cut)
         cut = space if space > 0 else cut
-        yield text[:cut]
-        text = text[cut:].lstrip()
-    if text:
-        yield text
+        yield ahead[:cut]
+        at += cut
+        while at < len(text) and text[at].isspace():
+            at += 1

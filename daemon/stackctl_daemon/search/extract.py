@@ -36,7 +36,9 @@ class Extracted(msgspec.Struct, frozen=True):
     """Such as the encoding, when it was not UTF-8."""
 
 
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*)$")
+_HEAD_CHARS = 400
+"""Patterns look at this much of a line: a hostile one may hold the whole file."""
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _BOUNDARY = re.compile(
     r"(?:@\w|(?:export |default |public |private |protected |static |abstract |final "
@@ -75,6 +77,13 @@ def _text_title(lines: Sequence[str]) -> str:
     return ""
 
 
+def _heading_text(rest: str) -> str:
+    """Take the closing ``#`` of an ATX heading off: those after a blank, or all there is."""
+    text = rest.strip()
+    without = text.rstrip("#")
+    return without.rstrip() if not without or without[-1] in " \t" else text
+
+
 def _markdown(lines: Sequence[str]) -> tuple[str, list[Block]]:
     title = ""
     blocks: list[Block] = []
@@ -98,13 +107,13 @@ def _markdown(lines: Sequence[str]) -> tuple[str, list[Block]]:
             blocks.append(Block("\n".join(body), heading, None, start))
 
     for number, line in enumerate(lines[first:], first + 1):
-        mark = _FENCE.match(line)
+        mark = _FENCE.match(line[:_HEAD_CHARS])
         if mark and (not fence or line.strip().startswith(fence)):
             fence = "" if fence else mark[1]
         found = None if fence else _HEADING.match(line)
         if found:
             close(len(found[1]))
-            level, name = len(found[1]), found[2].strip()
+            level, name = len(found[1]), _heading_text(found[2])
             path = [item for item in path if item[0] < level]
             path.append((level, name))
             title = title or name[:TITLE_CHARS]
@@ -120,7 +129,7 @@ def _code(lines: Sequence[str]) -> list[Block]:
     start = 0
     for number, line in enumerate([*lines, "def "]):
         at_end = number == len(lines)
-        if number == start or not (at_end or _BOUNDARY.match(line)):
+        if number == start or not (at_end or _BOUNDARY.match(line[:_HEAD_CHARS])):
             continue
         if not at_end and lines[number - 1].startswith("@"):
             continue
@@ -135,7 +144,7 @@ def _symbol(lines: Sequence[str]) -> str:
     for line in lines[:8]:
         if line[:1].isspace() or line.startswith(("#", "//", "*")):
             continue
-        found = _SYMBOL.search(line)
+        found = _SYMBOL.search(line[:_HEAD_CHARS])
         if found:
             return found[1]
     return ""

@@ -55,3 +55,12 @@ def test_the_model_reads_title_and_heading_once() -> None:
 
     assert embedded_text("Guide", piece) == "Guide > Install\nInstall\nRun it."
     assert embedded_text("Title", Chunk("Title\n\nBody", "", None, 1, 3)) == "Title\n\nBody"
+
+
+def test_a_line_of_a_million_wide_characters_is_cut_in_one_pass() -> None:
+    """Measuring the whole rest at each cut took minutes for 200,000 characters."""
+    text = "東京都" * 333_333
+
+    chunks = chunk(Extracted("", [Block(text)]), chunk_tokens=200)
+
+    assert "".join(c.text for c in chunks).count("東") >= 333_333

@@ -62,3 +62,24 @@ def test_a_short_first_paragraph_is_the_title() -> None:
 )
 def test_types_come_from_name_and_bytes(name: bytes, head: bytes, type_: str | None) -> None:
     assert detect(b"/x/" + name, head) == type_
+
+
+@pytest.mark.parametrize(
+    ("line", "heading"),
+    [
+        ("# C#", "C#"),
+        ("## Closed ##  ", "Closed"),
+        ("# a" + " " * 200_000 + "b", "a" + " " * 200_000 + "b"),
+        ("# a" + " #" * 100_000, None),
+    ],
+    ids=["sharp", "closed", "blanks", "marks"],
+)
+def test_headings_of_any_length_are_read_in_one_pass(line: str, heading: str | None) -> None:
+    """The review's file: a backtracking pattern held the whole daemon for minutes."""
+    data = f"{line}\n\nSome text below.\n".encode()
+
+    found = extract_plain(data, "markdown", "a.md")
+
+    assert found.blocks[-1].text.rstrip().endswith("Some text below.")
+    if heading is not None:
+        assert heading.split()[0] in found.blocks[-1].heading + found.title
