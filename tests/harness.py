@@ -179,9 +179,9 @@ class Stack:
         finally:
             connection.close()
 
-    def index(self, *paths: Path, collection: str = "default", force: bool = False) -> Any:
+    def index(self, *paths: Path, collection: str = "default", **fields: bool) -> Any:
         """Index paths and wait for the job, which must succeed."""
-        body = {"paths": [str(p) for p in paths], "collection": collection, "force": force}
+        body = {"paths": [str(p) for p in paths], "collection": collection, **fields}
         job = self.follow_job(self.ok("POST", "/v1/index", body)["id"])
         assert job["state"] == "succeeded", job
         return job

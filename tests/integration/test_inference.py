@@ -58,6 +58,9 @@ class InlineJobs:
     def register(self, kind: JobKind) -> None:
         self.kinds[kind.name] = kind
 
+    def active(self) -> list[Job]:
+        return []
+
     async def submit(self, kind: str, title: str, params: dict[str, Any]) -> Job:
         context: JobContext = self
         result = await self.kinds[kind].handler(context, params)

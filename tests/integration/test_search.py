@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,31 @@ def test_a_deleted_collection_is_gone(shared_stack: Stack, tmp_path: Path) -> No
     shared_stack.ok("DELETE", "/v1/collections/gone")
 
     assert shared_stack.request("GET", "/v1/collections/gone")[0] == 404
+
+
+def _wait_until_found(stack: Stack, collection: str, query: str, path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        hits = _search(stack, collection, query, mode="keyword")
+        if any(hit["citation"]["path"] == str(path) for hit in hits):
+            return
+        time.sleep(0.2)  # the file system's own notice has no event that a test could wait for
+    raise AssertionError(f"{path} was not found for {query!r} in 30 s")
+
+
+def test_watching_outlives_replaced_files_and_the_daemon(stack: Stack, tmp_path: Path) -> None:
+    """The review's cases: an editor's rename, and changes made while nobody watched."""
+    note = tmp_path / "note.md"
+    note.write_text("An aardvark.\n")
+    stack.index(note, collection="watched", watch=True)
+    for word in ("badger", "capybara"):
+        fresh = tmp_path / "fresh"
+        fresh.write_text(f"A {word}.\n")
+        fresh.replace(note)
+        _wait_until_found(stack, "watched", word, note)
+    stack.stop()
+    assert not (stack.home / "data" / "search.sqlite-wal").exists()
+    note.write_text("A dromedary.\n")
+    stack.start()
+
+    _wait_until_found(stack, "watched", "dromedary", note)

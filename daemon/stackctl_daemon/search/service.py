@@ -68,7 +68,6 @@ class SearchService:
         self._files = ThreadPoolExecutor(1, "search-files")
         self._threads: StoreThreads | None = None
         self._problem = "not started"
-        self._pending: set[tuple[str, str]] = set()
         self._watcher = Watcher(self._changed, self._tasks)
         # Registered before the runner starts, which may resume jobs of ours at once.
         jobs.register(JobKind(KIND, self._index_job, True, lambda p: f"{p['collection']}"))
@@ -88,7 +87,7 @@ class SearchService:
             await threads.close()
             return
         self._threads, self._problem = threads, ""
-        await self._follow()
+        await self._follow(catch_up=True)
 
     async def close(self) -> None:
         """Stop following, finish what is being written, close the store."""
@@ -120,7 +119,7 @@ class SearchService:
         if not _NAME.fullmatch(request.collection):
             raise Invalid(
                 f'"{request.collection}" is no name of a collection:'
-                " 1 to 64 letters, digits, dots, dashes and underscores are"
+                " 1 to 64 letters, digits, dots, dashes and underscores expected"
             )
         if not 1 <= len(request.paths) <= 1000:
             raise Invalid(f"{len(request.paths)} paths to index, 1 to 1000 expected")
@@ -140,7 +139,6 @@ class SearchService:
 
     async def _index_job(self, context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
         name, roots = str(params["collection"]), [str(path) for path in params["paths"]]
-        self._pending -= {(name, root) for root in roots}
         run = IndexRun(
             context,
             name,
@@ -160,13 +158,14 @@ class SearchService:
     async def _changed(self, collection: str, root: bytes) -> None:
         """Ask for a job, unless one for this root waits already."""
         path = os.fsdecode(root)
-        if (collection, path) in self._pending:
-            return
-        self._pending.add((collection, path))
+        for job in self._jobs.active():
+            waits = job.kind == KIND and job.state == "queued"
+            if waits and job.params["collection"] == collection and path in job.params["paths"]:
+                return
         params = {"collection": collection, "paths": [path], "force": False}
         await self._jobs.submit(KIND, f"index {shown(root)} into {collection}", params)
 
-    async def _follow(self) -> None:
+    async def _follow(self, *, catch_up: bool = False) -> None:
         def watched(store: Store) -> list[tuple[str, bytes]]:
             return [
                 (name, path)
@@ -175,7 +174,7 @@ class SearchService:
                 if on
             ]
 
-        self._watcher.follow(await self._read(watched))
+        self._watcher.follow(await self._read(watched), catch_up=catch_up)
 
     # Queries
 
@@ -189,7 +188,9 @@ class SearchService:
             StoreCorrupt: the store needs repair first.
         """
         began = time.monotonic()
-        if not 1 <= len(request.query) <= MAX_QUERY_CHARS or not request.query.strip():
+        if not request.query.strip():
+            raise Invalid("the query is blank", hint='stackctl search "a question"')
+        if len(request.query) > MAX_QUERY_CHARS:
             raise Invalid(
                 f"query of {len(request.query)} characters, 1 to {MAX_QUERY_CHARS} expected"
             )

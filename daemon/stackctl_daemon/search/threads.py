@@ -65,6 +65,8 @@ class StoreThreads:
         loop = asyncio.get_running_loop()
         for pool in (self._readers, self._writer):
             await loop.run_in_executor(None, pool.shutdown)
-        for store in self._open:
+        # The writer last: SQLite empties the write-ahead log when the last connection closes,
+        # which a read-only one cannot.
+        for store in sorted(self._open, key=lambda store: store is self._write_store):
             store.close()
         self._open.clear()

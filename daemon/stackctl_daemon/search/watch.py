@@ -13,6 +13,7 @@ from pathlib import Path
 
 from watchfiles import awatch
 
+from stackctl.errors import StackctlError
 from stackctl_daemon.tasks import TaskOwner
 
 DEBOUNCE_MS = 400
@@ -38,34 +39,46 @@ class Watcher:
         """What is being followed."""
         return sorted(self._running)
 
-    def follow(self, wanted: Iterable[Watched]) -> None:
-        """Follow exactly these, starting and ending tasks as needed."""
+    def follow(self, wanted: Iterable[Watched], *, catch_up: bool = False) -> None:
+        """Follow exactly these, starting and ending tasks as needed.
+
+        ``catch_up`` asks for a job for each new one at once: nobody watched until now.
+        """
         keep = set(wanted)
         for key in set(self._running) - keep:
             self._running.pop(key).set()
         for key in keep - set(self._running):
             stop = self._running[key] = asyncio.Event()
-            self._tasks.spawn(self._watch(*key, stop), name=f"watch-{key[0]}")
+            self._tasks.spawn(self._watch(*key, stop, missed=catch_up), name=f"watch-{key[0]}")
 
-    async def _watch(self, collection: str, root: bytes, stop: asyncio.Event) -> None:
+    async def _watch(
+        self, collection: str, root: bytes, stop: asyncio.Event, *, missed: bool
+    ) -> None:
         path = Path(os.fsdecode(root))
-        missed = False
         while not stop.is_set():
+            seen = _identity(path)
             try:
-                if _exists(path):
-                    if missed:
-                        await self._on_change(collection, root)
-                        missed = False
-                    async for _ in awatch(
-                        path, stop_event=stop, debounce=DEBOUNCE_MS, rust_timeout=1000
+                if seen is not None:
+                    # It yields on a time-out too, so that a root replaced in silence is noticed.
+                    async for changes in awatch(
+                        path,
+                        stop_event=stop,
+                        debounce=DEBOUNCE_MS,
+                        rust_timeout=1000,
+                        yield_on_timeout=True,
                     ):
-                        await self._on_change(collection, root)
-                        if not _exists(path):
+                        if changes or missed:
+                            await self._on_change(collection, root)
+                            missed = False
+                        if _identity(path) != seen:
                             break
-            except OSError as err:
+            except (OSError, StackctlError) as err:
                 log.warning("watch_failed path=%s error=%s retry_s=%s", path, err, self._retry_s)
-            # The root is gone, or the system has no watches left: look again later.
+                seen = None
             missed = True
+            if seen is not None and _identity(path) is not None:
+                continue  # an editor put a new file in the old one's place
+            # The root is gone, or the system has no watches left: look again later.
             try:
                 async with asyncio.timeout(self._retry_s):
                     await stop.wait()
@@ -73,6 +86,10 @@ class Watcher:
                 continue
 
 
-def _exists(path: Path) -> bool:
-    # One stat, at most once a change or retry: an executor would cost more than it saves.
-    return path.exists()
+def _identity(path: Path) -> tuple[int, int] | None:
+    # One stat, at most once a second: an executor would cost more than it saves.
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -54,6 +54,9 @@ class InlineJobs:
     def register(self, kind: JobKind) -> None:
         self.kinds[kind.name] = kind
 
+    def active(self) -> list[Job]:
+        return []
+
     async def submit(self, kind: str, title: str, params: dict[str, Any]) -> Job:
         self.results.append(await self.kinds[kind].handler(self.context, params))
         progress = JobProgress()
