@@ -17,6 +17,7 @@ WORDS = [
     "status",
     "index",
     "search",
+    "collections",
     "models",
     "devices",
     "jobs",
