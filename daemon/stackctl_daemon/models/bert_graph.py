@@ -20,6 +20,7 @@ from stackctl_daemon.models.safetensors import TensorSlice, read_header
 
 GRAPH_VERSION = 1
 """Part of the graph's file name: a change of the recipe builds anew."""
+GRAPH_FILE = f"graph-v{GRAPH_VERSION}.onnx"
 
 _OPSET = 17  # the first with LayerNormalization
 _DTYPES = {"F32": wire.FLOAT, "F16": wire.FLOAT16, "BF16": wire.BFLOAT16}
@@ -27,7 +28,7 @@ _ANCHOR = "embeddings.word_embeddings.weight"
 
 
 def build_graph(directory: Path) -> Path:
-    """Write the graph of ``config.json`` and ``model.safetensors`` beside them, once.
+    """Write the graph of ``config.json`` and ``model.safetensors`` beside them, where it differs.
 
     Inputs ``input_ids``, ``attention_mask``, ``token_type_ids``: int64 ``(batch, tokens)``.
     Outputs ``sentence_embedding``: float32 ``(batch, dims)``, mean-pooled, L2-normalised;
@@ -36,11 +37,9 @@ def build_graph(directory: Path) -> Path:
     Raises:
         Invalid: the configuration or the tensors are not those of a BERT encoder.
     """
-    target = directory / f"graph-v{GRAPH_VERSION}.onnx"
-    if target.exists():
+    target, data = directory / GRAPH_FILE, _expected(directory)
+    if _holds(target, data):
         return target
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    data = encode_graph(config, read_header(directory / "model.safetensors"))
     handle, name = tempfile.mkstemp(prefix=".graph-", dir=directory)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -51,6 +50,30 @@ def build_graph(directory: Path) -> Path:
     finally:
         Path(name).unlink(missing_ok=True)
     return target
+
+
+def graph_problem(directory: Path) -> str:
+    """Tell what is wrong with the graph on disk; "" when nothing, or when it is yet to build.
+
+    Raises:
+        Invalid: as `build_graph`.
+    """
+    target = directory / GRAPH_FILE
+    if not target.exists() or _holds(target, _expected(directory)):
+        return ""
+    return f"{GRAPH_FILE} is not what the model's files make; the next use makes it anew"
+
+
+def _expected(directory: Path) -> bytes:
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return encode_graph(config, read_header(directory / "model.safetensors"))
+
+
+def _holds(file: Path, data: bytes) -> bool:
+    try:
+        return file.stat().st_size == len(data) and file.read_bytes() == data
+    except FileNotFoundError:
+        return False
 
 
 def encode_graph(

@@ -1,7 +1,9 @@
 """Model files on this disk, a directory a model; refuses to fetch.
 
 ``verified.json`` remembers which bytes were hashed, by size and modification time, so that
-`ready` does not read 90 MB each time. Blocking: its owner runs it in an executor.
+`ready` does not read 90 MB each time. The graph is derived and so has no hash in an entry: each
+process compares it with what the files make, and again when a stat changes. Blocking: its
+owner runs it in an executor.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import msgspec
 
 from stackctl.contracts.model import ModelEntry, ModelFile, ModelImport, ModelState
 from stackctl.errors import Conflict, Invalid, ModelCorrupt, NotFound
-from stackctl_daemon.models.bert_graph import build_graph
+from stackctl_daemon.models.bert_graph import GRAPH_FILE, build_graph, graph_problem
 from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
 from stackctl_daemon.models.fetch import sync_directory
@@ -38,6 +40,7 @@ class Store:
 
     def __init__(self, root: Path):
         self.root = root
+        self._graphs: dict[str, list[tuple[int, int]]] = {}
 
     def directory(self, name: str) -> Path:
         """Give a model's directory, whether it exists or not."""
@@ -93,6 +96,11 @@ class Store:
                 problems.append(f"{item.name} has sha256 {digest}, expected {item.sha256}")
         if known != seen and directory.exists():
             _write(directory / _MARKER, msgspec.json.encode(known))
+        if not problems and not trust_marker and entry.architecture == "bert-safetensors":
+            problem = graph_problem(directory)
+            if problem:
+                self._graphs.pop(entry.name, None)
+                problems.append(problem)
         return problems
 
     def ready(self, entry: ModelEntry) -> ReadyModel:
@@ -112,7 +120,7 @@ class Store:
         if entry.architecture == "onnx":
             graph = directory / next(f.name for f in entry.files if f.name.endswith(".onnx"))
         else:
-            graph = build_graph(directory)
+            graph = self._graph(entry.name)
         return ReadyModel(entry, graph, directory / "tokenizer.json")
 
     def remove(self, name: str) -> bool:
@@ -162,12 +170,26 @@ class Store:
             shutil.rmtree(staging, ignore_errors=True)
         return entry
 
+    def _graph(self, name: str) -> Path:
+        """Give a sound graph, looking at no more than stats when nothing changed."""
+        directory = self.directory(name)
+        graph = directory / GRAPH_FILE
+        files = [graph, directory / "config.json", directory / "model.safetensors"]
+        if not graph.exists() or self._graphs.get(name) != _stats(files):
+            build_graph(directory)
+            self._graphs[name] = _stats(files)
+        return graph
+
     def _seen(self, name: str) -> dict[str, _Seen]:
         try:
             data = (self.directory(name) / _MARKER).read_bytes()
             return msgspec.json.decode(data, type=dict[str, _Seen])
         except (FileNotFoundError, msgspec.DecodeError):
             return {}
+
+
+def _stats(files: list[Path]) -> list[tuple[int, int]]:
+    return [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
 
 
 def _names(source: Path) -> list[str]:

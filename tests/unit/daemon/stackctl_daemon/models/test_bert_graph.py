@@ -171,6 +171,14 @@ def test_graph_is_built_once_and_leaves_nothing_beside_it(tmp_path: Path) -> Non
     ]
 
 
+def test_a_damaged_graph_is_made_anew(tmp_path: Path) -> None:
+    graph = build_graph(model_in(tmp_path, random_weights()))
+    good = graph.read_bytes()
+    graph.write_bytes(b"garbage".ljust(len(good), b"x"))
+
+    assert build_graph(tmp_path).read_bytes() == good
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
