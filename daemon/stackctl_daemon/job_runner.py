@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CONCURRENT = 4
+MAX_ATTEMPTS = 100
+"""A job begun so often without an end may be what takes the daemon down."""
 ENDED = frozenset(("succeeded", "failed", "cancelled", "interrupted"))
 
 
@@ -107,7 +109,9 @@ class JobRunner:
         self._broken = None
         for job in await self._call(self._open.unfinished):
             kind = self._kinds.get(job.kind)
-            if kind is not None and (kind.resumable or job.state == "queued"):
+            if job.attempts >= MAX_ATTEMPTS:
+                await self._give_up(job)
+            elif kind is not None and (kind.resumable or job.state == "queued"):
                 self._launch(msgspec.structs.replace(job, state="queued"), kind)
             else:
                 await self._interrupt(job)
@@ -271,14 +275,17 @@ class JobRunner:
         log.info("job_ended job=%s kind=%s state=%s", final.id, final.kind, final.state)
 
     async def _interrupt(self, job: Job) -> None:
-        ended = msgspec.structs.replace(
-            job,
-            state="interrupted",
-            finished_at=self.clock.utc(),
-            error_code="interrupted",
-            error_message=f"stackctld ended while the job ran, and {job.kind} cannot resume",
-            error_hint="stackctl jobs list",
-        )
+        message = f"stackctld ended while the job ran, and {job.kind} cannot resume"
+        fields = _failure("interrupted", message, "stackctl jobs list")
+        await self._end_idle(job, fields | {"state": "interrupted"})
+
+    async def _give_up(self, job: Job) -> None:
+        message = f"started {job.attempts} times without an end"
+        await self._end_idle(job, _failure(Failed.code, message, f"stackctl jobs show {job.id}"))
+
+    async def _end_idle(self, job: Job, fields: dict[str, Any]) -> None:
+        """End a job that does not run."""
+        ended = msgspec.structs.replace(job, finished_at=self.clock.utc(), **fields)
         await self._call(lambda: self._open.update(ended))
         self._emit(ended, 0.0)
 

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stackctl.contracts.event import Event
 from stackctl.errors import Conflict, Failed, NotFound, StoreCorrupt
 from stackctl_daemon.job_runner import JobRunner
+from stackctl_daemon.job_store import JobStore
 from stackctl_daemon.jobs import JobContext, JobKind
 
 
@@ -130,6 +132,31 @@ def test_restart_resumes_what_can_and_interrupts_the_rest(tmp_path: Path) -> Non
 
         assert (resumed.state, resumed.attempts) == ("succeeded", 2)
         assert (interrupted.state, interrupted.error_code) == ("interrupted", "interrupted")
+
+    _run(test)
+
+
+@pytest.mark.parametrize(("attempts", "state"), [(99, "succeeded"), (100, "failed")])
+def test_a_job_that_never_ends_is_given_up(tmp_path: Path, attempts: int, state: str) -> None:
+    async def test() -> None:
+        path = tmp_path / "jobs.db"
+        first = _runner(path, long=(_forever, True))
+        await first.start()
+        job = await first.submit("long", "Long", {})
+        await first.close()
+        store = JobStore(path)
+        store.update(msgspec.structs.replace(job, state="running", attempts=attempts))
+        store.close()
+
+        second = _runner(path, long=(_count, True))
+        await second.start()
+        ended = [j async for j in second.watch(job.id)][-1]
+        await second.close()
+
+        assert (ended.state, ended.attempts) == (state, 100)
+        if state == "failed":
+            assert ended.error_message == "started 100 times without an end"
+            assert ended.error_hint == f"stackctl jobs show {job.id}"
 
     _run(test)
 
