@@ -19,7 +19,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -230,6 +230,12 @@ def toml_value(value: object) -> str:
 
 def type_name(kind: Any) -> str:
     """Name a Python type as a person would."""
+    if get_origin(kind) is Annotated:
+        bounds = [meta for meta in kind.__metadata__ if isinstance(meta, msgspec.Meta)]
+        spans = [f", {m.ge} to {m.le}" if m.le is not None else f" from {m.ge}" for m in bounds]
+        return "".join([type_name(kind.__origin__), *spans])
+    if get_origin(kind) is list:
+        return f"list of {type_name(*get_args(kind))}"
     plain = {int: "integer", float: "number", str: "text", bool: "true or false"}
     return plain.get(kind, f"`{kind}`")
 

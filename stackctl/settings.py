@@ -1,7 +1,7 @@
 """Typed settings: defaults, then /etc, the user's TOML, the environment; all or nothing.
 
-Refuses unknown keys and wrong types, naming file and line. Imported lazily by the CLI: it pulls
-in tomllib and msgspec.
+Refuses unknown keys, wrong types and values out of range, naming file and line.
+Imported lazily by the CLI: it pulls in tomllib and msgspec.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from stackctl import paths
 from stackctl.errors import BadConfig
@@ -21,16 +22,16 @@ from stackctl.errors import BadConfig
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the daemon serves."""
 
-    max_connections: int = 512
+    max_connections: Annotated[int, Meta(ge=1, le=65_536)] = 512
     """Connections held at once; more wait in the kernel's queue."""
-    header_timeout_s: float = 10.0
+    header_timeout_s: Annotated[float, Meta(ge=0.001, le=3600)] = 10.0
     """From connect, or the end of the last answer, to a whole header."""
-    body_timeout_s: float = 60.0
-    drain_timeout_s: float = 20.0
+    body_timeout_s: Annotated[float, Meta(ge=0.001, le=3600)] = 60.0
+    drain_timeout_s: Annotated[float, Meta(ge=0.001, le=3600)] = 20.0
     """How long SIGTERM waits for requests and jobs to reach a safe point."""
     log_level: str = "INFO"
-    log_max_bytes: int = 10_000_000
-    log_files: int = 5
+    log_max_bytes: Annotated[int, Meta(ge=1000, le=10_000_000_000)] = 10_000_000
+    log_files: Annotated[int, Meta(ge=1, le=1000)] = 5
     operator_group: str = ""
     """Unix group whose members may read and operate."""
 
@@ -38,7 +39,7 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which devices are used."""
 
-    cpu_sets: list[list[int]] = []
+    cpu_sets: list[list[Annotated[int, Meta(ge=0)]]] = []
     """Sets of CPU cores, one device each; empty: one device with all cores allowed to us."""
     gpus: str = "auto"
     """``auto`` or ``off``."""
@@ -50,37 +51,37 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """How texts become vectors."""
 
     default_model: str = "all-minilm-l6-v2"
-    batch_tokens: int = 512
+    batch_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 512
     """Padded tokens in a batch; 512 is best on one CPU core (measured)."""
-    max_queued_texts: int = 8192
+    max_queued_texts: Annotated[int, Meta(ge=1, le=1_000_000)] = 8192
     """Above it a request is refused with 429 and Retry-After."""
 
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How files are indexed and ranked."""
 
-    max_file_bytes: int = 50_000_000
+    max_file_bytes: Annotated[int, Meta(ge=1, le=1_000_000_000_000)] = 50_000_000
     """Larger files are reported and skipped."""
-    chunk_tokens: int = 200
-    keyword_weight: float = 0.45
-    semantic_weight: float = 0.55
+    chunk_tokens: Annotated[int, Meta(ge=16, le=2000)] = 200
+    keyword_weight: Annotated[float, Meta(ge=0, le=10)] = 0.45
+    semantic_weight: Annotated[float, Meta(ge=0, le=10)] = 0.55
     """Weights of reciprocal rank fusion (Cranfield, nDCG@10 .419)."""
-    rrf_k: int = 60
+    rrf_k: Annotated[int, Meta(ge=0, le=1000)] = 60
 
 
 class AnalyticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How events are kept."""
 
-    flush_interval_s: float = 0.002
-    load_interval_s: float = 1.0
+    flush_interval_s: Annotated[float, Meta(ge=0.0001, le=60)] = 0.002
+    load_interval_s: Annotated[float, Meta(ge=0.001, le=3600)] = 1.0
     """How often the loader moves durable events into DuckDB."""
-    retention_days: int = 90
+    retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 90
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where models come from."""
 
-    connect_timeout_s: float = 5.0
+    connect_timeout_s: Annotated[float, Meta(ge=0.001, le=3600)] = 5.0
     """A source that does not answer in this time is left for the next."""
     offline: bool = False
     """Only what is on this disk."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stackctl import settings
@@ -40,6 +41,8 @@ def test_environment_wins_over_the_file(config: Path, monkeypatch: pytest.Monkey
         ("[search]\n\nrrf_k = 'x'\n", 3),
         ("[daemon]\nlog_files = 2\n[nonsense]\na = 1\n", 3),
         ("[search]\nrrf_k = = 1\n", 2),
+        ("[search]\nchunk_tokens = 16\nrrf_k = -1\n", 3),
+        ("[devices]\ngpus = 'off'\ncpu_sets = [[0], [-1]]\n", 3),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(config: Path, text: str, line: int) -> None:
@@ -73,3 +76,35 @@ def test_a_file_that_is_not_text_is_refused(config: Path) -> None:
 
     with pytest.raises(BadConfig, match="cannot be read"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("rrf_k = -1", "Expected `int` >= 0 - at `$.search.rrf_k`"),
+        ("rrf_k = 1001", "Expected `int` <= 1000 - at `$.search.rrf_k`"),
+        ("chunk_tokens = 15", "Expected `int` >= 16 - at `$.search.chunk_tokens`"),
+        ("keyword_weight = 10.5", "Expected `float` <= 10.0 - at `$.search.keyword_weight`"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(config: Path, line: str, message: str) -> None:
+    config.write_text(f"[search]\n{line}\n")
+
+    with pytest.raises(BadConfig) as caught:
+        settings.load()
+
+    assert caught.value.message == f"{config}:2: {message}"
+
+
+def test_every_number_has_bounds_and_a_default_inside() -> None:
+    schema = msgspec.json.schema(settings.Settings)
+    unbound = [
+        f"{section}.{name}"
+        for section, struct in schema["$defs"].items()
+        for name, told in struct.get("properties", {}).items()
+        if told.get("type") in ("integer", "number") and not {"minimum", "maximum"} <= told.keys()
+    ]
+    written = msgspec.json.encode(settings.Settings())
+
+    assert unbound == []
+    assert msgspec.json.decode(written, type=settings.Settings) == settings.Settings()
