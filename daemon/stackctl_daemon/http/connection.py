@@ -51,6 +51,9 @@ class _Message:
     url: bytearray = field(default_factory=bytearray)
     headers: dict[str, str] = field(default_factory=dict)
     header_bytes: int = 0
+    """Of the fields that were parsed."""
+    received_bytes: int = 0
+    """Of the reads that began and ended inside the header."""
     body: bytearray = field(default_factory=bytearray)
     call: Call | None = None
     keep_alive: bool = True
@@ -90,6 +93,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         self._started = True
+        before = self._message
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -103,9 +107,11 @@ class Connection(asyncio.Protocol):
             self._reject(error)
             return
         message = self._message
-        if message is not None and message.call is None:
-            message.header_bytes += len(data)
-            if message.header_bytes > MAX_HEADER_BYTES:
+        if message is not None and message is before and message.call is None:
+            # What came in counts, so that a field that never ends does too; but not the read
+            # that a message begins in, whose first bytes may be another's.
+            message.received_bytes += len(data)
+            if message.received_bytes > MAX_HEADER_BYTES:
                 self._reject(Invalid(f"the header is above {MAX_HEADER_BYTES} bytes"))
 
     def eof_received(self) -> bool:

@@ -15,6 +15,7 @@ from stackctl.errors import DiskFull, Overloaded
 from stackctl.settings import DaemonSettings
 from stackctl_daemon.http import socket as control_socket
 from stackctl_daemon.http.auth import Access
+from stackctl_daemon.http.connection import Connection
 from stackctl_daemon.http.dispatch import Dispatcher
 from stackctl_daemon.http.registry import Query, Registry, Reply, Request, Route
 from stackctl_daemon.http.server import Server
@@ -172,6 +173,41 @@ def test_bad_requests_get_one_error_shape(
         assert (status(got), error(got)["code"]) == (expected, code)
         assert b"Stackctl-Version: " in got
         assert b"secret" not in got
+
+    serve(tmp_path, test)
+
+
+@pytest.mark.parametrize(("field_bytes", "expected"), [(15_000, 200), (23_000, 400)])
+def test_header_bytes_are_counted_once_over_several_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field_bytes: int, expected: int
+) -> None:
+    taken = 0
+    take = Connection.data_received
+
+    def counted(connection: Connection, data: bytes) -> None:
+        nonlocal taken
+        take(connection, data)
+        taken += len(data)
+
+    monkeypatch.setattr(Connection, "data_received", counted)
+
+    async def test(edge: Edge) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(edge.path))
+        pieces = [b"GET /v1/things/a HTTP/1.1\r\nConnection: close\r\n"]
+        pieces += [b"X-%d: " % number + b"a" * field_bytes + b"\r\n" for number in range(3)]
+        sent = 0
+        for piece in pieces:
+            writer.write(piece)
+            sent += len(piece)
+            # The next is sent when the server has this one, so each is a read of its own.
+            async with asyncio.timeout(10):
+                while taken < sent:
+                    await asyncio.sleep(0)
+        writer.write(b"\r\n")
+        got = await asyncio.wait_for(reader.read(-1), 10)
+        writer.close()
+
+        assert status(got) == expected
 
     serve(tmp_path, test)
 
