@@ -26,8 +26,9 @@ def index(
         str, typer.Option("--collection", "-c", help="Collection to index into.")
     ] = "default",
     watch: Annotated[
-        bool, typer.Option("--watch/--no-watch", help="Keep following changes.")
-    ] = False,
+        bool | None,
+        typer.Option("--watch/--no-watch", help="Keep following changes, or end that."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Read unchanged files too.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")] = False,
 ) -> None:

@@ -24,7 +24,7 @@ class SearchCalls:
         paths: Sequence[str],
         *,
         collection: str = "default",
-        watch: bool = False,
+        watch: bool | None = None,
         force: bool = False,
     ) -> Job:
         """Start to index absolute paths into a collection."""

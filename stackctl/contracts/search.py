@@ -15,8 +15,9 @@ class IndexRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     paths: list[str]
     """Absolute paths."""
     collection: str = "default"
-    watch: bool = False
-    """Keep following changes after the job, across restarts of the daemon."""
+    watch: bool | None = None
+    """Keep following changes after the job, across restarts of the daemon; False ends that,
+    None leaves it as it was."""
     force: bool = False
     """Read again what looks unchanged."""
 

@@ -97,3 +97,8 @@ def test_watching_outlives_replaced_files_and_the_daemon(stack: Stack, tmp_path:
     stack.start()
 
     _wait_until_found(stack, "watched", "dromedary", note)
+
+    stack.index(note, collection="watched")
+    assert stack.ok("GET", "/v1/collections/watched")["sources"][0]["watched"]
+    stack.index(note, collection="watched", watch=False)
+    assert not stack.ok("GET", "/v1/collections/watched")["sources"][0]["watched"]

@@ -129,7 +129,9 @@ class SearchService:
             request.collection, roots, watch=request.watch, force=request.force
         )
 
-    async def _submit(self, name: str, roots: list[str], *, watch: bool, force: bool) -> Job:
+    async def _submit(
+        self, name: str, roots: list[str], *, watch: bool | None, force: bool
+    ) -> Job:
         sources = [(os.fsencode(root), watch) for root in roots]
         await self._write(lambda store: store.ensure_collection(name, sources))
         await self._follow()

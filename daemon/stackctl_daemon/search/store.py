@@ -87,17 +87,20 @@ class Store:
             raise NotFound(f'collection "{name}" not found', hint="stackctl index PATH")
         return CollectionRow(*row)
 
-    def ensure_collection(self, name: str, sources: Iterable[tuple[bytes, bool]]) -> None:
-        """Make a collection if there is none, and add sources; a watched one stays watched."""
+    def ensure_collection(self, name: str, sources: Iterable[tuple[bytes, bool | None]]) -> None:
+        """Make a collection if there is none, and add sources.
+
+        A source beside None stays watched or not, as it was.
+        """
         with self.db.transaction():
             self.db.rows(
                 "INSERT INTO collections (name) VALUES (?) ON CONFLICT DO NOTHING", (name,)
             )
             found = self.collection(name)
             self.db.many(
-                "INSERT INTO sources VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-                " SET watched = max(watched, excluded.watched)",
-                [(found.id, path, int(watched)) for path, watched in sources],
+                "INSERT INTO sources VALUES (?1, ?2, coalesce(?3, 0)) ON CONFLICT DO UPDATE"
+                " SET watched = coalesce(?3, watched)",
+                [(found.id, path, watched) for path, watched in sources],
             )
 
     def drop_collection(self, name: str) -> None:
