@@ -13,9 +13,11 @@ class Clock(Protocol):
 
     def monotonic_s(self) -> float:
         """Seconds that only go forward."""
+        ...
 
     def utc(self) -> str:
         """Now, ISO 8601 with microseconds and Z."""
+        ...
 
     async def sleep(self, duration_s: float) -> None:
         """Wait."""

@@ -48,9 +48,11 @@ class Jobs(Protocol):
 
     async def submit(self, kind: str, title: str, params: dict[str, Any]) -> Job:
         """Give the job after its row is on disk; it starts as soon as there is room."""
+        ...
 
     def active(self) -> list[Job]:
         """Give the jobs queued or running, without touching the disk."""
+        ...
 
     def register(self, kind: JobKind) -> None:
         """Make a kind known; call before the runner starts."""

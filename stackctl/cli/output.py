@@ -6,6 +6,7 @@ snippets) never reach a terminal.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -94,7 +95,7 @@ class Output:
 def make(mode: Mode, *, no_color: bool = False) -> Output:
     """Give the output of this process: colour and width are those of its stdout."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             # A file name that is not UTF-8 must not end the command.
             stream.reconfigure(errors="backslashreplace")
     terminal = sys.stdout.isatty()

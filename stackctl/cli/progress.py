@@ -115,7 +115,7 @@ class Bar:
         if self._live is None:
             if self._clock() - self._began < PATIENCE_S:
                 return
-            self._open(job)
+            self._live = self._open(job)
         progress = job.progress
         self._live.update(
             self._task, total=progress.total, completed=progress.done, text=describe(progress)
@@ -126,7 +126,7 @@ class Bar:
         if self._live is not None:
             self._live.stop()
 
-    def _open(self, job: Job) -> None:
+    def _open(self, job: Job) -> Any:
         # Deferred: 115 ms of CPU that a quick job must not pay.
         from rich.console import Console
         from rich.markup import escape
@@ -134,7 +134,7 @@ class Bar:
         from rich.table import Column
 
         console = Console(stderr=True, no_color=not self._colour)
-        self._live = Progress(
+        live = Progress(
             TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=2)),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[text]}", markup=False, table_column=Column(ratio=3)),
@@ -142,8 +142,9 @@ class Bar:
             transient=True,
             expand=True,
         )
-        self._task = self._live.add_task(escape(clean(job.title)), total=None, text="")
-        self._live.start()
+        self._task = live.add_task(escape(clean(job.title)), total=None, text="")
+        live.start()
+        return live
 
 
 def _display(here: Here) -> Display:

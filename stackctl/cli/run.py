@@ -17,7 +17,7 @@ from stackctl.client.view import encode
 from stackctl.errors import Interrupted, Invalid, StackctlError
 
 # Typer's base of usage errors: public in 0.28 only under this name's parents.
-USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
+USAGE_ERROR: type[BaseException] = typer.BadParameter.__mro__[1]
 
 
 def run(arguments: Sequence[str], index: Index) -> int:

@@ -25,7 +25,8 @@ def list_gpus(library: str = "") -> tuple[list[Device], list[str]]:
         pynvml.nvmlInit()
     except OSError as err:
         return [], [f"NVML: {library} cannot be loaded: {err}"]
-    except pynvml.NVMLError_LibraryNotFound:
+    # pynvml makes this class when it is imported.
+    except pynvml.NVMLError_LibraryNotFound:  # pyright: ignore[reportAttributeAccessIssue]
         return [], []
     except pynvml.NVMLError as err:
         return [], [f"NVML does not start: {err}"]

@@ -138,8 +138,9 @@ class Dispatcher:
             body=decode.body(route, raw),
             uid=call.peer.uid,
         )
+        deadline = asyncio.timeout(route.timeout_s)
         try:
-            async with asyncio.timeout(route.timeout_s) as deadline:
+            async with deadline:
                 reply = await route.handler(request)
         except TimeoutError as err:
             if not deadline.expired():

@@ -14,14 +14,17 @@ class ReadyModel(Protocol):
     @property
     def entry(self) -> ModelEntry:
         """Its catalogue entry."""
+        ...
 
     @property
     def graph(self) -> Path:
         """ONNX graph; its external data lies beside it."""
+        ...
 
     @property
     def tokenizer(self) -> Path:
         """``tokenizer.json``."""
+        ...
 
 
 class ModelStore(Protocol):
@@ -34,3 +37,4 @@ class ModelStore(Protocol):
             NotFound: no such model, or its files are not here (hint: ``stackctl models pull``).
             ModelCorrupt: a file's bytes are wrong.
         """
+        ...

@@ -6,7 +6,7 @@ in silence, so the session is asked what it got.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +90,8 @@ class Session:
             mask[row, : len(tokens)] = 1
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         kept: dict[str, Any] = {name: feed[name] for name in self._inputs if name in feed}
-        vectors: FloatArray = self._session.run([self._output], kept)[0].astype("<f4", copy=False)
+        made = cast("FloatArray", self._session.run([self._output], kept)[0])
+        vectors: FloatArray = made.astype("<f4", copy=False)
         if not self._pooled and vectors.ndim == 3:
             vectors = _pool(vectors, mask)
         if not np.isfinite(vectors).all():

@@ -162,7 +162,8 @@ _PARAGRAPHS = frozenset(
 
 
 def _html(data: bytes) -> tuple[str, list[Block]]:
-    from lxml import etree, html
+    # etree is compiled and lxml ships no stub for it.
+    from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue]
 
     text = decode(data)[0]
     # Bytes let lxml honour the page's own charset where the bytes are not UTF-8.

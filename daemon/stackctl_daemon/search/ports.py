@@ -27,3 +27,4 @@ class Embedder(Protocol):
             Overloaded: the queue is full; the caller waits ``retry_after_s`` and tries again.
             NotFound: the model is not here.
         """
+        ...
