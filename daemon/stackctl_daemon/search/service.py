@@ -207,7 +207,7 @@ class SearchService:
                 [request.query], model=found.model, priority="interactive"
             )
             vector = np.asarray(made.vectors, dtype=np.float32)[0]
-            if (made.model, len(vector)) != (found.model, found.dims):
+            if (made.model, len(made.vectors[0])) != (found.model, found.dims):
                 raise Conflict(
                     f'collection "{found.name}" holds vectors of "{found.model}",'
                     f' the query was embedded by "{made.model}"',
