@@ -31,7 +31,8 @@ from stackctl_daemon.jobs import JobContext, JobKind, Jobs
 from stackctl_daemon.search.answering import answer
 from stackctl_daemon.search.indexing import IndexRun
 from stackctl_daemon.search.ports import Embedder
-from stackctl_daemon.search.repairing import salvage, set_aside
+from stackctl_daemon.search.repairing import begin_again, lost_by, salvage_all, told
+from stackctl_daemon.search.roster import Listed
 from stackctl_daemon.search.store import FloatArray, Store
 from stackctl_daemon.search.threads import StoreThreads
 from stackctl_daemon.search.walk import shown
@@ -68,12 +69,16 @@ class SearchService:
         self._files = ThreadPoolExecutor(1, "search-files")
         self._threads: StoreThreads | None = None
         self._problem = "not started"
+        self._lost: Listed = {}
         self._watcher = Watcher(self._changed, self._tasks)
         # Registered before the runner starts, which may resume jobs of ours at once.
         jobs.register(JobKind(KIND, self._index_job, True, lambda p: f"{p['collection']}"))
 
     async def start(self) -> None:
         """Open and check the store and follow watched sources; a corrupt store degrades us."""
+        await self._begin(catch_up=True)
+
+    async def _begin(self, *, catch_up: bool) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         threads = StoreThreads(self._file)
         try:
@@ -82,12 +87,16 @@ class SearchService:
                 problems = await threads.write(lambda store: store.db.check())
                 if problems:
                     raise StoreCorrupt(f"{self._file} is damaged: {problems[0]}")
+            self._lost = await threads.write(lost_by)
+            if self._lost:
+                names = ", ".join(sorted(self._lost))
+                raise StoreCorrupt(f"{self._file} has lost sources of collections: {names}")
         except StoreCorrupt as err:
             self._problem = err.message
             await threads.close()
             return
         self._threads, self._problem = threads, ""
-        await self._follow(catch_up=True)
+        await self._follow(catch_up=catch_up)
 
     async def close(self) -> None:
         """Stop following, finish what is being written, close the store."""
@@ -255,7 +264,11 @@ class SearchService:
     # Repair
 
     async def repair(self) -> list[str]:
-        """Rebuild derived tables of a sound store; set a corrupt one aside and index again."""
+        """Rebuild derived tables of a sound store; restore a damaged one; give what was done.
+
+        Raises:
+            StoreCorrupt: it cannot be used yet.
+        """
         if self._threads is not None and not self._problem:
             names = await self._read(lambda store: store.names())
             done = []
@@ -266,19 +279,17 @@ class SearchService:
         threads, self._threads = self._threads, None
         if threads is not None:
             await threads.close()
-        aside = await self._files_call(lambda: set_aside(self._file))
-        lost = await self._files_call(lambda: salvage(aside)) if aside else []
+        found = await self._files_call(lambda: salvage_all(self._file, self._lost))
+        await self._files_call(lambda: begin_again(self._file, found))
         self._problem = "not started"
-        await self.start()
-        actions = [f"set {aside} aside"] if aside else []
-        for name, sources in lost:
-            roots = [os.fsdecode(path) for path, _ in sources]
-            await self._write(partial(Store.ensure_collection, name=name, sources=sources))
-            if roots:
-                params = {"collection": name, "paths": roots, "force": False}
-                job = await self._jobs.submit(KIND, f"index {name} again", params)
-                actions.append(f"index {name} again from {len(roots)} sources: job {job.id}")
-        await self._follow()
+        # Without catching up: the jobs below index the watched sources too.
+        await self._begin(catch_up=False)
+        self._ready()
+        actions = told(found)
+        for name, roots in found.present.items():
+            params = {"collection": name, "paths": roots, "force": False}
+            job = await self._jobs.submit(KIND, f"index {name} again", params)
+            actions.append(f"index {name} again from {len(roots)} sources: job {job.id}")
         return actions
 
     # Plumbing

@@ -17,6 +17,7 @@ import sqlite_vec
 
 from stackctl.errors import Conflict, NotFound
 from stackctl_daemon.search.chunking import Chunk
+from stackctl_daemon.search.roster import Listed, Roster
 from stackctl_daemon.search.schema import STEPS, derived, fts_table, vec_table
 from stackctl_daemon.search.walk import shown
 from stackctl_daemon.sqlite import Database
@@ -61,6 +62,7 @@ class Store:
     """One connection to the search database."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.roster = Roster(path)
         self.db = Database(path, read_only=read_only, extensions=[sqlite_vec.loadable_path()])
         if not read_only:
             self.db.migrate(STEPS)
@@ -102,11 +104,13 @@ class Store:
                 " SET watched = coalesce(?3, watched)",
                 [(found.id, path, watched) for path, watched in sources],
             )
+        self.roster.add(name, self.sources(found.id))
 
     def drop_collection(self, name: str) -> None:
         """Delete a collection with all it holds."""
         with self.db.transaction():
             found = self.collection(name)
+            self.roster.forget(name)
             self._drop_derived(found)
             self.db.rows("DELETE FROM collections WHERE id = ?", (found.id,))
 
@@ -116,6 +120,10 @@ class Store:
         return [
             (bytes(path), bool(watched)) for path, watched in self.db.rows(sql, (collection_id,))
         ]
+
+    def listed(self) -> Listed:
+        """Give all collections with their sources."""
+        return {name: dict(self.sources(self.collection(name).id)) for name in self.names()}
 
     def counts(self, collection_id: int) -> tuple[int, int, str | None]:
         """Give a collection's documents, chunks and the time of its last change."""
