@@ -21,7 +21,8 @@ from stackctl.client import Client
 from stackctl.errors import BadConfig, StackctlError, Unreachable
 
 LEAST_FREE_BYTES = 1 << 30
-REPAIRABLE = ("search", "analytics", "jobs")
+REPAIRABLE = ("jobs", "analytics", "search")
+"""In the order of repair: search needs jobs to index again."""
 
 Finding = dict[str, str]
 """``check``, ``message``, ``fix``."""
@@ -40,9 +41,19 @@ def examine(client: Client) -> dict[str, Any]:
 
 def repair(client: Client) -> list[dict[str, Any]]:
     """Let the daemon repair its degraded areas, and say what it did."""
-    degraded = [a.name for a in client.system.status().areas if a.state == "degraded"]
-    replies = (client.system.repair(area) for area in degraded if area in REPAIRABLE)
-    return [{"area": reply.area, "actions": reply.actions} for reply in replies]
+    degraded = {a.name for a in client.system.status().areas if a.state == "degraded"}
+    return [_repair(client, area) for area in REPAIRABLE if area in degraded]
+
+
+def _repair(client: Client, area: str) -> dict[str, Any]:
+    try:
+        actions = client.system.repair(area).actions
+    except Unreachable:
+        raise
+    except StackctlError as err:
+        # The other areas must not wait for this one; the checks after it still find it.
+        actions = [f"failed: {err.message}"]
+    return {"area": area, "actions": actions}
 
 
 def lines(output: Output, report: dict[str, Any]) -> Iterator[str]:
