@@ -89,8 +89,18 @@ def _usage(err: Any) -> Invalid:
     option = getattr(err, "option_name", "")
     if option and message.startswith("no such option"):
         known = [o for p in err.ctx.command.get_params(err.ctx) for o in p.opts] if err.ctx else []
-        close = get_close_matches(option, [*known, *MOVABLE], n=1)
+        close = _closest(option, [*known, *MOVABLE])
         message = f'no such option "{option}"'
-        message += f'; did you mean "{close[0]}"?' if close else ""
+        message += f'; did you mean "{close}"?' if close else ""
     path = err.ctx.command_path if err.ctx else "stackctl"
     return Invalid(message.replace(". Did", "; did"), hint=f"{path} --help")
+
+
+def _closest(option: str, known: Sequence[str]) -> str:
+    """Give the option that was probably meant; nothing when none is near.
+
+    The dashes are left out of the comparison: they make any two options look alike.
+    """
+    names = {name.lstrip("-"): name for name in known if name.startswith("--")}
+    found = get_close_matches(option.lstrip("-"), names, n=1, cutoff=0.65)
+    return names[found[0]] if found else ""

@@ -33,6 +33,13 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
             'no such option "--jsno"; did you mean "--json"?',
             "stackctl status --help",
         ),
+        (["up", "--bogus"], 'no such option "--bogus"', "stackctl up --help"),
+        (["status", "--no"], 'no such option "--no"', "stackctl status --help"),
+        (
+            ["status", "--verbos"],
+            'no such option "--verbos"; did you mean "--verbose"?',
+            "stackctl status --help",
+        ),
         (
             ["search", "x", "--limit", "many"],
             'invalid value for "--limit" / "-n": "many" is not a valid int range',
