@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness import Stack, model_cache
+from inference_stack import model_service
+
+from stackctl.errors import ModelFetchFailed, NotFound
+from stackctl_daemon.models.service import ModelService
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +27,24 @@ def fetched_model() -> Path:
     try:
         return model_cache()
     except RuntimeError as err:
+        pytest.skip(f"the embedding model cannot be fetched: {err}")
+
+
+@pytest.fixture(scope="session")
+def store() -> ModelService:
+    """The models area alone, with the default model; skips, with the reason, as above."""
+
+    async def fetch() -> ModelService:
+        service = model_service()
+        try:
+            await service.ready("default")
+        except NotFound:
+            await service.pull("default")
+        return service
+
+    try:
+        return asyncio.run(fetch())
+    except ModelFetchFailed as err:
         pytest.skip(f"the embedding model cannot be fetched: {err}")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from stackctl.errors import DiskFull
 from stackctl.settings import AnalyticsSettings
@@ -69,11 +70,10 @@ def kill_after(data_dir: Path, acked: Path, delay_s: float, *, loading: bool) ->
     mode = "loading" if loading else "starting"
     child = subprocess.Popen([sys.executable, "-c", PRODUCER, str(data_dir), str(acked), mode])
     try:
-        deadline = time.monotonic() + 30
-        while not acked.exists() or acked.stat().st_size == before:
-            assert child.poll() is None, "the producer ended by itself"
-            assert time.monotonic() < deadline, "nothing was acknowledged"
-            time.sleep(0.002)
+        until(
+            lambda: (acked.exists() and acked.stat().st_size != before) or child.poll() is not None
+        )
+        assert child.returncode is None, "the producer ended by itself"
         time.sleep(delay_s)  # the moment of the kill is what is tested
     finally:
         os.kill(child.pid, signal.SIGKILL)

@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 pytestmark = pytest.mark.integration
 WAIT_S = 30.0
@@ -63,10 +63,7 @@ class Home:
         return (self.path / "state" / "stackctld.log").read_text()
 
     def await_log(self, text: str) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while text not in self.log():
-            assert time.monotonic() < deadline, self.log()
-            time.sleep(0.02)
+        until(lambda: text in self.log(), told=self.log)
 
 
 def gone(pid: int) -> None:

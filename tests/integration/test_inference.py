@@ -1,157 +1,29 @@
-"""Real workers, the real model: order, routing, death, wedging, overload."""
+"""Real workers, the real model: order, routing, overload."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import select
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from inference_stack import Sink, busy, direct, pid_of, sentences, with_service
+from waiting import until_on_loop
 
-from stackctl import paths
 from stackctl.contracts.device import Device
-from stackctl.contracts.event import Event
-from stackctl.contracts.job import Job, JobProgress
-from stackctl.errors import Failed, Invalid, ModelFetchFailed, NotFound, Overloaded, WorkerCrashed
-from stackctl.settings import DeviceSettings, InferenceSettings, ModelSettings
+from stackctl.errors import Failed, Invalid, NotFound, Overloaded
+from stackctl.settings import DeviceSettings
 from stackctl_daemon.devices.inventory import inventory
 from stackctl_daemon.http.registry import Request
 from stackctl_daemon.inference.routes import routes
 from stackctl_daemon.inference.service import InferenceService
-from stackctl_daemon.inference.session import Session
-from stackctl_daemon.jobs import JobContext, JobKind
 from stackctl_daemon.models.service import ModelService
 
-pytestmark = [pytest.mark.integration, pytest.mark.model]
-
-CACHE = Path(os.environ.get("STACKCTL_TEST_MODELS") or Path.home() / ".cache" / "stackctl-tests")
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    async def record(self, events: Sequence[Event]) -> None:
-        self.events += events
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-
-class InlineJobs:
-    """Runs a job while it is submitted."""
-
-    job_id = "inline"
-
-    def __init__(self) -> None:
-        self.kinds: dict[str, JobKind] = {}
-
-    def register(self, kind: JobKind) -> None:
-        self.kinds[kind.name] = kind
-
-    def active(self) -> list[Job]:
-        return []
-
-    async def submit(self, kind: str, title: str, params: dict[str, Any]) -> Job:
-        context: JobContext = self
-        result = await self.kinds[kind].handler(context, params)
-        return Job(
-            id="inline", kind=kind, title=title, state="succeeded", progress=JobProgress(),
-            created_at="", result=result,
-        )  # fmt: skip
-
-    def progress(
-        self, done: int, total: int | None = None, *, unit: str = "item", message: str = ""
-    ) -> None: ...
-
-    def check_cancelled(self) -> None: ...
-
-
-def model_service() -> ModelService:
-    return ModelService(
-        ModelSettings(), [paths.bundled("config") / "models"], CACHE, CACHE, InlineJobs()
-    )
-
-
-@pytest.fixture(scope="module")
-def store() -> ModelService:
-    async def fetch() -> ModelService:
-        service = model_service()
-        try:
-            await service.ready("default")
-        except NotFound:
-            await service.pull("default")
-        return service
-
-    try:
-        return asyncio.run(fetch())
-    except ModelFetchFailed as err:
-        pytest.skip(f"the model cannot be fetched: {err}")
-
-
-def with_service(
-    store: ModelService,
-    body: Callable[[InferenceService, Sink], Awaitable[None]],
-    *,
-    devices: list[Device] | None = None,
-    wedge_timeout_s: float = 120.0,
-    **settings: Any,
-) -> None:
-    async def run() -> None:
-        sink = Sink()
-        cpus = devices or inventory(DeviceSettings(gpus="off", cpu_sets=[[0]]))[0]
-        service = InferenceService(
-            InferenceSettings(**settings), cpus, store, sink, wedge_timeout_s=wedge_timeout_s
-        )
-        await service.start()
-        try:
-            async with asyncio.timeout(120):
-                await body(service, sink)
-        finally:
-            await service.close()
-
-    asyncio.run(run())
-
-
-def direct(store: ModelService, texts: list[str]) -> np.ndarray:
-    """Each text alone, in this process."""
-    ready = asyncio.run(store.ready("default"))
-    session = Session(
-        str(ready.graph), str(ready.tokenizer), kind="cpu", threads=1, max_tokens=256
-    )
-    rows = [session.embed([item.ids]) for item in session.tokenize(texts)]
-    return np.concatenate(rows)
-
-
-def sentences(count: int) -> list[str]:
-    words = "river copper lantern orchard signal winter harbour cotton engine violin".split()  # noqa: SIM905
-    return [
-        " ".join(words[(i * 7 + j) % 10] for j in range(1 + i * 5 % 40)) + f" {i}"
-        for i in range(count)
-    ]
-
-
-async def pid_of(service: InferenceService, device: str = "cpu:0") -> int:
-    while True:
-        pid = service.live()[device]["worker_pid"]
-        if pid:
-            return int(pid)
-        await asyncio.sleep(0.01)
-
-
-async def busy(service: InferenceService, sink: Sink) -> None:
-    """Wait until a batch was computed while texts still wait."""
-    while not (sink.events and service.queued_texts):
-        await asyncio.sleep(0.005)
+pytestmark = pytest.mark.model
 
 
 def test_vectors_agree_with_the_published_similarities(store: ModelService) -> None:
@@ -206,88 +78,10 @@ def test_two_devices_share_a_call(store: ModelService) -> None:
     with_service(store, body, devices=devices)
 
 
-def test_killed_worker_answers_every_request_after_its_restart(store: ModelService) -> None:
-    texts = sentences(150)
-    expected = direct(store, texts)
-
-    async def body(service: InferenceService, sink: Sink) -> None:
-        async with asyncio.TaskGroup() as group:
-            calls = [
-                group.create_task(service.embed_texts(texts[i : i + 10]))
-                for i in range(0, len(texts), 10)
-            ]
-            await busy(service, sink)
-            first = await pid_of(service)
-            os.kill(first, signal.SIGKILL)
-
-        vectors = np.concatenate([call.result().vectors for call in calls])
-        np.testing.assert_allclose(vectors, expected, atol=2e-5)
-        state = service.live()["cpu:0"]
-        assert state["worker_restarts"] == 1
-        assert state["worker_pid"] != first
-        assert service.queued_texts == 0
-
-    with_service(store, body)
-
-
-def test_text_that_sees_three_deaths_alone_fails(store: ModelService) -> None:
-    async def body(service: InferenceService, sink: Sink) -> None:
-        async def killer() -> None:
-            while True:
-                if service.queued_texts:
-                    os.kill(await pid_of(service), signal.SIGKILL)
-                await asyncio.sleep(0.05)
-
-        killing = asyncio.ensure_future(killer())
-        with pytest.raises(WorkerCrashed, match="SIGKILL"):
-            await service.embed_texts(["word " * 250])
-        killing.cancel()
-
-        assert len((await service.embed_texts(["still here"])).vectors) == 1
-
-    with_service(store, body)
-
-
-def test_many_texts_outlive_more_deaths_than_one_may_see(store: ModelService) -> None:
-    """Found by the fault run: three unlucky kills of an innocent batch failed an index job."""
-    texts = sentences(200)
-    expected = direct(store, texts)
-
-    async def body(service: InferenceService, sink: Sink) -> None:
-        call = asyncio.ensure_future(service.embed_texts(texts))
-        for _ in range(4):
-            await busy(service, sink)
-            sink.events.clear()
-            os.kill(await pid_of(service), signal.SIGKILL)
-
-        np.testing.assert_allclose((await call).vectors, expected, atol=2e-5)
-        assert service.live()["cpu:0"]["worker_restarts"] == 4
-
-    with_service(store, body)
-
-
-def test_wedged_worker_is_killed_and_its_request_answered(store: ModelService) -> None:
-    texts = sentences(60)
-    expected = direct(store, texts)
-
-    async def body(service: InferenceService, sink: Sink) -> None:
-        await service.embed_texts(["warm"])
-        sink.events.clear()
-        call = asyncio.ensure_future(service.embed_texts(texts))
-        await busy(service, sink)
-        os.kill(await pid_of(service), signal.SIGSTOP)
-
-        np.testing.assert_allclose((await call).vectors, expected, atol=2e-5)
-        assert service.live()["cpu:0"]["worker_restarts"] == 1
-
-    with_service(store, body, wedge_timeout_s=3.0)
-
-
 def test_full_queue_refuses_with_retry_after(store: ModelService) -> None:
     async def body(service: InferenceService, sink: Sink) -> None:
         first = asyncio.ensure_future(service.embed_texts(sentences(30)))
-        while not service.queued_texts:
-            await asyncio.sleep(0.001)
+        await until_on_loop(lambda: service.queued_texts)
         with pytest.raises(Overloaded) as caught:
             await service.embed_texts(["one more"] * 3)
 
@@ -380,35 +174,3 @@ def test_unknown_model_is_not_found(store: ModelService) -> None:
             await service.embed_texts(["x"], model="nonesuch")
 
     with_service(store, body)
-
-
-HOST = """
-import asyncio, sys
-from stackctl.contracts.device import Device
-from stackctl_daemon.inference.worker_handle import WorkerHandle
-
-async def main():
-    device = Device(id="cpu:0", kind="cpu", name="cpu")
-    worker = WorkerHandle(device, batch_tokens=512, on_batch=lambda device, batch: None)
-    worker._wanted.set()
-    worker.start()
-    while worker.state != "ready":
-        await asyncio.sleep(0.01)
-    print(worker.pid, flush=True)
-    await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
-
-def test_worker_ends_with_a_killed_daemon() -> None:
-    with subprocess.Popen([sys.executable, "-c", HOST], stdout=subprocess.PIPE) as host:
-        assert host.stdout
-        worker = os.pidfd_open(int(host.stdout.readline()))
-        host.kill()
-        host.wait()
-
-        ended, _, _ = select.select([worker], [], [], 20)
-        os.close(worker)
-
-    assert ended
