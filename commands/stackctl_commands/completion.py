@@ -30,4 +30,4 @@ def completion(
         done = completion_files.install(shell)
         now.output.show(done, lambda r: [f"installed {r['path']}", *r["notes"]])
         return
-    now.output.out.write(completion_files.script(shell))
+    now.output.write(completion_files.script(shell))

@@ -34,6 +34,7 @@ def demo(
     need_default(now)
     job = follow(now, now.client.search.index(files, collection="demo"))
     demonstration.report(now.output, job)
+    demonstration.ask(now.output, query)
     hits.show(now.output, now.client.search.query(query, collection="demo", limit=5))
     demonstration.next_commands(now.output)
     if down:

@@ -21,6 +21,8 @@ def up(ctx: typer.Context) -> None:
     try:
         version = now.running.system.version()
     except Unreachable:
+        if now.no_start:
+            raise
         now.output.note("starting the daemon")
         start()
         version = now.running.system.version()

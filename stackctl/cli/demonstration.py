@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stackctl import paths
 from stackctl.cli.output import Output
-from stackctl.cli.text import duration
+from stackctl.cli.text import clean, duration
 from stackctl.client.view import mapping
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ def report(output: Output, job: Job) -> None:
         f"{result.get('indexed', 0)} files indexed, {result.get('unchanged', 0)} unchanged, "
         f"{result.get('chunks', 0)} chunks, in {duration(result.get('elapsed_s'))}"
     )
+
+
+def ask(output: Output, query: str) -> None:
+    """Say what is asked, so that the hits can be judged."""
+    output.note(f"asking: {clean(query)}\n")
 
 
 def next_commands(output: Output) -> None:

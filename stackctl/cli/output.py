@@ -17,6 +17,7 @@ from typing import Any, Literal, TextIO
 from stackctl.cli.table import Column, render
 from stackctl.cli.text import clean
 from stackctl.client.view import encode, mapping
+from stackctl.errors import Failed
 
 Mode = Literal["text", "json", "plain", "quiet"]
 
@@ -69,7 +70,6 @@ class Output:
     def line(self, value: Any, text: str) -> None:
         """Print one element of a stream: a JSON line, or ``text``."""
         self._lines([encode(value) if self.mode == "json" else text])
-        self.out.flush()
 
     def note(self, text: str) -> None:
         """Tell people something on stderr; silent for programs."""
@@ -88,20 +88,43 @@ class Output:
             return text
         return f"\x1b[{';'.join(STYLES[name] for name in names)}m{text}\x1b[0m"
 
+    def write(self, text: str) -> None:
+        """Print text as it is, all of it or an error.
+
+        Raises:
+            Failed: stdout takes no more, as a file on a full disk.
+            BrokenPipeError: the reader left, as `head` does.
+        """
+        try:
+            self.out.write(text)
+            # Now, not at the interpreter's end, where a full disk can no longer be reported.
+            self.out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as err:
+            _give_up(self.out)
+            raise Failed(
+                f"the answer could not be written to stdout: {err.strerror}", hint="df -h ."
+            ) from err
+
     def _lines(self, lines: Iterable[str]) -> None:
-        self.out.writelines(f"{line}\n" for line in lines)
+        self.write("".join(f"{line}\n" for line in lines))
 
 
 def make(mode: Mode, *, no_color: bool = False) -> Output:
     """Give the output of this process: colour and width are those of its stdout."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Closed by the caller (`>&-`): what is printed goes nowhere, as in other programs.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file name that is not UTF-8 must not end the command.
             stream.reconfigure(errors="backslashreplace")
     terminal = sys.stdout.isatty()
-    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    if os.environ.get("FORCE_COLOR"):
-        colour = True
+    colour = (terminal and os.environ.get("TERM") != "dumb") or bool(os.environ.get("FORCE_COLOR"))
+    # The one who wants none wins, as in Python's own programs.
+    no_color = no_color or bool(os.environ.get("NO_COLOR"))
     width = shutil.get_terminal_size((80, 24)).columns if terminal else None
     return Output(mode, colour and not no_color, width, sys.stdout, sys.stderr)
 
@@ -115,4 +138,18 @@ def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, Any]]:
         for name, entry in mapping(value).items():
             yield from _flatten(f"{prefix}.{name}" if prefix else name, entry)
     else:
-        yield prefix, "" if value is None else value
+        yield prefix, _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    """A value as JSON words it, but nothing for null."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else value
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let the interpreter's last flush go nowhere instead of failing once more."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)

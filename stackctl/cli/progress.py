@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.cli.context import Here
-from stackctl.cli.text import clean, duration
+from stackctl.cli.text import clean, duration, size
 from stackctl.client.jobs import ENDED
 from stackctl.errors import Interrupted, JobFailed, Unreachable, rebuild
 
@@ -57,15 +57,26 @@ def follow(here: Here, job: Job) -> Job:
 
 def describe(progress: JobProgress) -> str:
     """Progress in words: ``120/400 files, 31 files/s, 9 s left: notes.md``."""
-    total = f"/{progress.total}" if progress.total is not None else ""
-    plural = progress.unit if progress.done == 1 and not total else f"{progress.unit}s"
-    parts = [f"{progress.done}{total} {plural}"]
+    parts = [amount(progress)]
     if progress.rate_per_s:
-        parts.append(f"{progress.rate_per_s:.3g} {progress.unit}s/s")
+        rate = progress.rate_per_s
+        in_bytes = progress.unit == "byte"
+        parts.append(f"{size(rate)}/s" if in_bytes else f"{rate:.3g} {progress.unit}s/s")
     if progress.eta_s is not None:
         parts.append(f"{duration(progress.eta_s)} left")
     message = f": {clean(progress.message)}" if progress.message else ""
     return ", ".join(parts) + message
+
+
+def amount(progress: JobProgress, *, of_total: bool = True) -> str:
+    """What is done, of how much if that is known: ``3/7 files``, ``12.0 MiB/87.1 MiB``."""
+    done, unit = progress.done, progress.unit
+    total = progress.total if of_total else None
+    if unit == "byte":
+        return size(done) if total is None else f"{size(done)}/{size(total)}"
+    if total is None:
+        return f"{done} {unit}{'s' if done != 1 else ''}"
+    return f"{done}/{total} {unit}s"
 
 
 class Silent:

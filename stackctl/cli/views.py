@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stackctl.cli.output import Output
-from stackctl.cli.progress import describe
+from stackctl.cli.progress import amount, describe
 from stackctl.cli.table import Column
 from stackctl.cli.text import clean, duration, local_time, short_path, size, visible_width
 from stackctl.client.view import mapping
@@ -70,6 +70,8 @@ FIGURES = [
     Column("P95", lambda r: duration(r.p95_s), lambda r: r.p95_s, right=True),
     Column("P99", lambda r: duration(r.p99_s), lambda r: r.p99_s, right=True, optional=True),
 ]
+MOST_FIGURES = 12
+"""More push devices and collections off a terminal of 24 lines; ``--json`` has all."""
 STATE_STYLES = {
     "ready": "green",
     "succeeded": "green",
@@ -112,12 +114,13 @@ def status_lines(output: Output, status: Status) -> Iterator[str]:
     if summary is None:
         yield "no figures: analytics is not ready"
         return
-    rows = sorted(summary.rows, key=lambda r: (-r.count, r.kind, r.name))
+    rows = _telling(summary.rows)
     yield from _section(output, rows, FIGURES, "no figures yet")
-    yield (
-        f"{summary.events_stored} events stored, {summary.events_pending} pending; "
-        f"figures of the last {duration(summary.window_s)}"
-    )
+    hidden = len(summary.rows) - len(rows)
+    window = duration(summary.window_s)
+    rest = [f"{summary.events_pending} pending", f"figures of the last {window}"]
+    more = [f"{hidden} more with --json"] if hidden else []
+    yield from _wrapped(output, f"{summary.events_stored} events stored", [*rest, *more])
 
 
 def job_lines(output: Output, job: Job) -> Iterator[str]:
@@ -170,11 +173,17 @@ def verification_lines(found: ModelVerification) -> Iterator[str]:
 def _refused(output: Output, kind: str, files: list[Any], most: int = 5) -> Iterator[str]:
     """Name the first files that were left out, with the reason."""
     if files:
-        yield f"{output.style(kind, 'yellow')}  {len(files)} files"
+        yield f"{output.style(kind, 'yellow')}  {len(files)} file{'s' if len(files) != 1 else ''}"
     for file in files[:most]:
         yield f"  {clean(file['path'])}: {clean(file['reason'])}"
     if len(files) > most:
         yield f"  and {len(files) - most} more (--json lists all)"
+
+
+def _telling(rows: Iterable[Any]) -> list[Any]:
+    """Give the rows that say most: all errors that find room, then the most frequent."""
+    chosen = sorted(rows, key=lambda r: (not r.errors, -r.count, r.kind, r.name))[:MOST_FIGURES]
+    return sorted(chosen, key=lambda r: (-r.count, r.kind, r.name))
 
 
 def _section(output: Output, items: list[Any], columns: list[Column], empty: str) -> Iterator[str]:
@@ -188,8 +197,7 @@ def _section(output: Output, items: list[Any], columns: list[Column], empty: str
 def _progress(job: Job) -> str:
     if job.state in ("queued", "running"):
         return describe(job.progress)
-    done = job.progress.done
-    return f"{done} {job.progress.unit}{'s' if done != 1 else ''}"
+    return amount(job.progress, of_total=False)
 
 
 def _brief(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_up_finds_the_daemon_running(cli: Cli) -> None:
     assert (status, err) == (0, "")
     assert out.startswith("running  stackctl ")
     assert "pid 4242, target all, up 1 min 5 s" in out
+
+
+def test_up_does_not_start_what_it_may_not(
+    own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = Cli(capsys)("up", "--no-start")
+
+    assert (status, out) == (69, "")
+    assert "the daemon is not running" in err
+    assert err.endswith("fix: stackctl up\n")
+    assert not (own_home / "run" / "stackctld.sock").exists()
 
 
 def test_status_shows_every_section(cli: Cli) -> None:
@@ -101,11 +113,69 @@ def test_index_detached_prints_the_job(cli: Cli, tmp_path: Path) -> None:
     assert "stackctl jobs watch j1" in cli("index", str(tmp_path), "--detach")[1]
 
 
-def test_index_of_nothing_is_not_found(cli: Cli) -> None:
+def test_the_daemon_says_what_to_do_about_a_path_that_is_gone(
+    cli: Cli, server: ControlServer
+) -> None:
+    fix = "stackctl index --remove /no/such/folder"
+    server.routes["POST", "/v1/index"] = (404, error("not_found", "path not found", fix))
+
     status, _, err = cli("index", "/no/such/folder")
 
-    assert status == 4
-    assert 'no file or folder "/no/such/folder"' in err
+    assert (status, err) == (4, f"error: path not found\nfix: {fix}\n")
+    # Nothing is fetched for it.
+    assert [path for _, path, _ in server.seen] == ["/v1/index"]
+
+
+def test_index_remove_says_what_is_forgotten(cli: Cli, server: ControlServer) -> None:
+    paths = [
+        {"path": "/gone", "documents": 2, "source_above": None},
+        {"path": "/d/old", "documents": 1, "source_above": "/d"},
+    ]
+    ended = job(result={"removed": 3, "paths": paths, "elapsed_s": 0.1})
+    server.routes["POST", "/v1/index/remove"] = (202, job("running"))
+    server.routes["GET", "/v1/jobs/j1/events"] = [ended]
+
+    status, out, _ = cli("index", "--remove", "/gone/", "/d/../d/old", "-c", "work")
+    machine = cli("index", "--remove", "/gone", "--json")[1]
+
+    assert status == 0
+    assert out == (
+        "removed  3 documents; the files stay\n"
+        "  /gone: 2\n"
+        "  /d/old: 1\n"
+        "    the next index of /d reads again what is still there\n"
+    )
+    body = {"paths": ["/gone", "/d/old"], "collection": "work"}
+    assert ("POST", "/v1/index/remove", body) in server.seen
+    assert json.loads(machine)["result"]["removed"] == 3
+
+
+def test_index_remove_of_nothing_is_not_found(cli: Cli, server: ControlServer) -> None:
+    nothing = error("not_found", 'collection "default" holds nothing of "/x"', "stackctl index /x")
+    server.routes["POST", "/v1/index/remove"] = (404, nothing)
+
+    assert cli("index", "--remove", "/x")[0] == 4
+
+
+@pytest.mark.parametrize("option", ["--watch", "--no-watch", "--force"])
+def test_index_remove_stands_alone(cli: Cli, server: ControlServer, option: str) -> None:
+    status, _, err = cli("index", "--remove", option, "/x")
+
+    assert status == 2
+    assert option in err
+    assert server.seen == []
+
+
+def test_names_that_are_not_utf8_travel(cli: Cli, server: ControlServer, tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    Path(name).mkdir()
+
+    cli("index", name)
+    cli("search", "x", "--path", name)
+
+    sent = {path: body for _, path, body in server.seen}
+    assert sent["/v1/index"]["paths"] == [f"file://{tmp_path}/caf%E9"]
+    assert sent["/v1/search"]["path"] == f"{tmp_path}/caf\\xe9"
 
 
 def test_an_absent_model_is_pulled_first(cli: Cli, server: ControlServer, tmp_path: Path) -> None:

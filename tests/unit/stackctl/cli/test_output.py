@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,9 +61,11 @@ def test_an_empty_list_is_an_empty_list_in_json() -> None:
 
 def test_plain_records_are_flat() -> None:
     output, out, _ = _printed("plain")
-    output.show(decode('{"a": {"b": 1}, "c": [{"d": "x\\ny"}], "e": null}'), lambda _: [])
+    output.show(
+        decode('{"a": {"b": 1}, "c": [{"d": "x\\ny"}], "e": null, "f": true}'), lambda _: []
+    )
 
-    assert out.getvalue() == "a.b\t1\nc.0.d\tx y\ne\t\n"
+    assert out.getvalue() == "a.b\t1\nc.0.d\tx y\ne\t\nf\ttrue\n"
 
 
 def test_quiet_records_print_their_id_alone() -> None:
@@ -91,7 +95,8 @@ class Terminal(io.TextIOWrapper):
         ({"NO_COLOR": "yes"}, False, False),
         ({"NO_COLOR": ""}, False, True),
         ({"TERM": "dumb"}, False, False),
-        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, True),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, False, True),
         ({}, True, False),
     ],
 )
@@ -110,3 +115,32 @@ def test_colours_follow_the_terminal_and_the_environment(
     assert output.colour is coloured
     assert output.width is not None
     assert output.style("x", "red") == ("\x1b[31mx\x1b[0m" if coloured else "x")
+
+
+def _run(redirected: str, own_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    shell = f'exec "$0" -m stackctl "$@" {redirected}'
+    command = ["sh", "-c", shell, sys.executable, *arguments]
+    del own_home  # the environment names it
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("arguments", [("config", "show"), ("completion", "bash")])
+def test_a_full_disk_below_stdout_is_an_error_of_one_line(
+    own_home: Path, arguments: tuple[str, ...]
+) -> None:
+    ended = _run(">/dev/full", own_home, *arguments)
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: the answer could not be written to stdout: No space left on device\nfix: df -h .\n"
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_the_caller_closed_take_the_answer_nowhere(
+    own_home: Path, closed: str
+) -> None:
+    ended = _run(closed, own_home, "config", "path")
+
+    assert ended.returncode == 0
+    assert ended.stderr == ""

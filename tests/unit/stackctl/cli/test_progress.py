@@ -9,7 +9,7 @@ from control_server import ControlServer, job
 
 from stackctl.cli.context import Here
 from stackctl.cli.output import Mode, Output
-from stackctl.cli.progress import Bar, Lines, describe, follow
+from stackctl.cli.progress import Bar, Lines, amount, describe, follow
 from stackctl.client.view import decode, encode
 from stackctl.errors import Interrupted, JobFailed, ModelFetchFailed, Unreachable
 
@@ -77,6 +77,23 @@ def test_progress_in_words() -> None:
     words = describe(decode(encode({**progress, "message": "a\x1bb"})))
 
     assert words == "120/400 files, 31 files/s, 9 s left: a b"
+
+
+def test_bytes_are_sizes() -> None:
+    progress = {"done": 12 << 20, "total": 87 << 20, "unit": "byte", "rate_per_s": 2048.0}
+
+    words = describe(decode(encode({**progress, "eta_s": 60.0, "message": ""})))
+
+    assert words == "12.0 MiB/87.0 MiB, 2.0 KiB/s, 1 min 0 s left"
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "shown"), [(1, None, "1 file"), (2, None, "2 files"), (1, 7, "1/7 files")]
+)
+def test_an_amount_is_counted_in_its_unit(done: int, total: int | None, shown: str) -> None:
+    progress = decode(encode({"done": done, "total": total, "unit": "file"}))
+
+    assert amount(progress) == shown
 
 
 def test_logs_get_one_line_in_ten_seconds() -> None:

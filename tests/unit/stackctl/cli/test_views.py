@@ -5,11 +5,11 @@ import io
 from typing import Any
 
 import pytest
-from control_server import COLLECTION, STATUS
+from control_server import COLLECTION, STATUS, job
 
 from stackctl.cli.output import Output
 from stackctl.cli.text import visible_width
-from stackctl.cli.views import status_lines
+from stackctl.cli.views import job_lines, status_lines
 from stackctl.client.view import decode, encode
 
 
@@ -47,3 +47,27 @@ def test_a_collection_names_its_one_source_or_counts_them(watched: list[bool], s
     row = lines[lines.index(head) + 1]
 
     assert row[head.index("SOURCES") :] == shown
+
+
+def test_status_keeps_to_the_figures_that_say_most() -> None:
+    status: dict[str, Any] = copy.deepcopy(STATUS)
+    row = status["summary"]["rows"][0]
+    status["summary"]["rows"] = [
+        {**row, "name": f"kind{n:02}", "count": 50 - n, "errors": int(n == 29)} for n in range(30)
+    ]
+
+    shown = list(status_lines(Output("text", width=60), decode(encode(status))))
+
+    rows = [line.split()[1] for line in shown if " kind" in line]
+    assert rows == [f"kind{n:02}" for n in (*range(11), 29)]
+    assert "18 more with --json" in shown[-1]
+    assert all(len(line) <= 60 for line in shown)
+
+
+def test_a_fetched_model_is_as_large_as_its_size() -> None:
+    progress = {"done": 91_335_235, "total": 91_335_235, "unit": "byte", "message": ""}
+    fetched = decode(encode({**job(), "progress": progress}))
+
+    lines = list(job_lines(Output("text"), fetched))
+
+    assert "  progress  87.1 MiB" in lines
