@@ -61,6 +61,7 @@ class App:
             on_start=self.jobs.start,
             on_close=self.jobs.close,
             on_repair=self.jobs.repair,
+            on_health=self.jobs.health,
         )
         self._add(jobs, job_routes.routes(self.jobs))
         for area, routes in self._routes:

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from stackctl.contracts.job import Job, JobProgress
+from stackctl.contracts.system import AreaHealth
 from stackctl.errors import Conflict, Failed, NotFound, StackctlError, StoreCorrupt
 from stackctl_daemon.clock import Clock, SystemClock
 from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.job_progress import ProgressMeter
-from stackctl_daemon.job_store import JobStore, set_aside
+from stackctl_daemon.job_store import JobStore, restore, salvage, set_aside
 from stackctl_daemon.jobs import JobKind
 from stackctl_daemon.tasks import TaskOwner
 
@@ -107,7 +108,12 @@ class JobRunner:
             self._broken = err
             raise
         self._broken = None
+        await self._take_up()
+
+    async def _take_up(self) -> None:
         for job in await self._call(self._open.unfinished):
+            if job.id in self._live:
+                continue  # repaired while it ran
             kind = self._kinds.get(job.kind)
             if job.attempts >= MAX_ATTEMPTS:
                 await self._give_up(job)
@@ -201,16 +207,28 @@ class JobRunner:
         return running.job
 
     async def repair(self) -> list[str]:
-        """Set a corrupt database aside and begin a new one; a sound one is left alone."""
-        if self._store is not None:
-            problems = await self._call(self._store.check)
-            if not problems:
-                return ["jobs.db is sound"]
-            await self._call(self._store.close)
-            self._store = None
-        actions = await self._call(lambda: set_aside(self._path))
-        await self.start()
-        return [*actions, f"made a new {self._path}"]
+        """Set a corrupt database aside and take over what can be read; leave a sound one alone.
+
+        Raises:
+            Conflict: a newer stackctl wrote it.
+        """
+        live = self.active()
+        # In one call: what running jobs write in the meantime waits for the new database.
+        actions = await self._call(lambda: self._renew(live))
+        self._broken = None
+        await self._take_up()
+        return actions
+
+    def health(self) -> AreaHealth:
+        """Say whether jobs can be kept."""
+        if self._broken is None:
+            return AreaHealth(name="jobs", state="ready")
+        return AreaHealth(
+            name="jobs",
+            state="degraded",
+            reason=self._broken.message,
+            hint=self._broken.hint or "stackctl doctor --repair",
+        )
 
     def save_soon(self, running: _Running) -> None:
         """Write a job's row without waiting for it."""
@@ -311,6 +329,23 @@ class JobRunner:
             )
         )
 
+    def _renew(self, live: list[Job]) -> list[str]:
+        """Put a new database in the place of a corrupt one (in the jobs' thread)."""
+        if self._store is not None:
+            if not self._store.check():
+                return [f"{self._path.name} is sound"]
+            self._store.close()
+            self._store = None
+        kept = salvage(self._path)
+        moved = set_aside(self._path)
+        restore(self._path, [*kept, *live])
+        self._store = JobStore(self._path)
+        return [
+            *moved,
+            f"made a new {self._path} with the {len(kept)} jobs that could be read;"
+            " others are forgotten, and those that had not ended must be begun again",
+        ]
+
     @property
     def _open(self) -> JobStore:
         if self._store is None:
@@ -320,7 +355,11 @@ class JobRunner:
         return self._store
 
     async def _call(self, fn: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, fn)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, fn)
+        except StoreCorrupt as err:
+            self._broken = err
+            raise
 
 
 def _failure(code: str, message: str, hint: str) -> dict[str, Any]:

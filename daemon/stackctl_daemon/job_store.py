@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from stackctl.contracts.job import Job
-from stackctl.errors import Invalid, NotFound
-from stackctl_daemon.sqlite import Database, Row
+from stackctl.errors import Invalid, NotFound, StackctlError, StoreCorrupt
+from stackctl_daemon.sqlite import Database, Row, refuse_newer
 
 KEPT = 1000
 """Jobs remembered; older ones that have ended are forgotten."""
@@ -39,11 +40,22 @@ class JobStore:
 
         Raises:
             StoreCorrupt: the file is not a sound database.
+            Conflict: a newer stackctl wrote it.
         """
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = path
         self._database = Database(path)
-        self._database.migrate(_MIGRATIONS)
+        try:
+            self._database.migrate(_MIGRATIONS)
+            # At most some thousand rows: milliseconds. A row that cannot be read is better known
+            # now than at the first list.
+            if problems := self._database.check():
+                raise StoreCorrupt(
+                    f"{path} is damaged: {problems[0]}", hint="stackctl doctor --repair"
+                )
+        except BaseException:
+            self._database.close()
+            raise
 
     def insert(self, job: Job) -> None:
         """Add a job and forget the oldest beyond `KEPT`."""
@@ -109,6 +121,50 @@ class JobStore:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def salvage(path: Path) -> list[Job]:
+    """Give the jobs of a damaged database that can still be read, oldest first.
+
+    Raises:
+        Conflict: a newer stackctl wrote it, and it is not damaged.
+    """
+    refuse_newer(path, _MIGRATIONS)
+    found: list[Job] = []
+    if not path.exists():
+        return found
+    try:
+        database = Database(path, read_only=True)
+    except StackctlError:
+        return found
+    try:
+        # Row by row from both ends: a damaged page takes only what lies on it.
+        for order in ("ASC", "DESC"):
+            found += _readable(database, order)
+    finally:
+        database.close()
+    once = {job.id: job for job in found}
+    return sorted(once.values(), key=lambda job: job.created_at)
+
+
+def restore(path: Path, jobs: Sequence[Job]) -> None:
+    """Make a database of these jobs, the last of each id counting."""
+    store = JobStore(path)
+    try:
+        for job in {job.id: job for job in jobs}.values():
+            store.insert(job)
+    finally:
+        store.close()
+
+
+def _readable(database: Database, order: str) -> list[Job]:
+    found = []
+    try:
+        for row in database.each(f"SELECT body FROM job NOT INDEXED ORDER BY number {order}"):
+            found.append(_job(row))
+    except (StackctlError, msgspec.MsgspecError):
+        return found
+    return found
 
 
 def set_aside(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from stackctl.errors import DiskFull, StoreCorrupt
+from stackctl.errors import Conflict, DiskFull, StackctlError, StoreCorrupt
 
 Row = tuple[Any, ...]
 
@@ -47,6 +47,11 @@ class Database:
         """Run one statement and give all its rows."""
         with self._translated():
             return list(self._connection.execute(sql, bindings))
+
+    def each(self, sql: str, bindings: Sequence[Any] | dict[str, Any] = ()) -> Iterator[Row]:
+        """Run one statement and give its rows one by one, for what may break on the way."""
+        with self._translated():
+            yield from self._connection.execute(sql, bindings)
 
     def row(self, sql: str, bindings: Sequence[Any] | dict[str, Any] = ()) -> Row | None:
         """Run one statement and give its first row, or None."""
@@ -89,22 +94,29 @@ class Database:
         """Bring the schema to ``len(steps)``, each step in its own transaction.
 
         Raises:
-            StoreCorrupt: the file was written by a newer stackctl.
+            Conflict: the file was written by a newer stackctl; it is no case for repair.
         """
-        version = int(self.value("PRAGMA user_version"))
-        if version > len(steps):
-            raise StoreCorrupt(
-                f"{self.path.name} has schema {version}, this stackctl knows {len(steps)}",
-                hint="pip install --upgrade stackctl",
-            )
+        version = self._version(steps)
         for number in range(version, len(steps)):
             with self.transaction():
                 self.rows(steps[number])
                 self.rows(f"PRAGMA user_version={number + 1}")
 
+    def _version(self, steps: Sequence[str]) -> int:
+        version = int(self.value("PRAGMA user_version"))
+        if version > len(steps):
+            raise Conflict(
+                f"{self.path.name} has schema {version}, this stackctl knows {len(steps)}",
+                hint="pip install --upgrade stackctl",
+            )
+        return version
+
     def check(self) -> list[str]:
         """Give the problems that SQLite's quick check finds; none is an empty list."""
-        return [str(r[0]) for r in self.rows("PRAGMA quick_check(20)") if r[0] != "ok"]
+        try:
+            return [str(r[0]) for r in self.rows("PRAGMA quick_check(20)") if r[0] != "ok"]
+        except StoreCorrupt as err:
+            return [err.message]  # the check cannot be run to its end over all damage
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
@@ -130,3 +142,23 @@ class Database:
             raise DiskFull(
                 f"writing {self.path} failed: {err}", hint=f"df -h {self.path.parent}"
             ) from err
+
+
+def refuse_newer(path: Path, steps: Sequence[str]) -> None:
+    """Keep repair off a sound file of a newer stackctl; a damaged or missing one passes.
+
+    Raises:
+        Conflict: the file's schema is newer than ``steps``.
+    """
+    if not path.exists():
+        return
+    try:
+        database = Database(path, read_only=True)
+    except StackctlError:
+        return
+    try:
+        database._version(steps)
+    except StoreCorrupt:
+        return
+    finally:
+        database.close()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from stackctl.errors import DiskFull, StackctlError
 from stackctl_daemon.search.roster import Listed, Roster, missing
+from stackctl_daemon.search.schema import STEPS
 from stackctl_daemon.search.store import Store
 from stackctl_daemon.search.walk import shown
-from stackctl_daemon.sqlite import Database
+from stackctl_daemon.sqlite import Database, refuse_newer
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,13 @@ def salvage_all(file: Path, lost: Listed) -> Salvage:
     Args:
         file: the store, which nobody has open.
         lost: what a store that is sound otherwise lacks; empty when it is damaged.
+
+    Raises:
+        Conflict: a newer stackctl wrote it; nothing is touched.
     """
     if lost:
         return _sorted(Salvage(None, lost, True))
+    refuse_newer(file, STEPS)
     noted = Roster(file).read()
     aside = set_aside(file)
     found, whole = _read(aside) if aside else ({}, noted is not None)

@@ -13,6 +13,7 @@ from stackctl.errors import Conflict, Failed, NotFound, StoreCorrupt
 from stackctl_daemon.job_runner import JobRunner
 from stackctl_daemon.job_store import JobStore
 from stackctl_daemon.jobs import JobContext, JobKind
+from stackctl_daemon.sqlite import Database
 
 
 class Sink:
@@ -180,3 +181,96 @@ def test_corrupt_database_is_refused_then_set_aside(tmp_path: Path) -> None:
         assert any("corrupt-" in p.name for p in tmp_path.iterdir())
 
     _run(test)
+
+
+def _damage(file: Path, page: int) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(page * 4096)
+        opened.write(b"\xa5" * 4096)
+
+
+async def _fill(file: Path) -> None:
+    runner = _runner(file, count=(_count, True), forever=(_forever, True))
+    await runner.start()
+    for number in range(40):
+        job = await runner.submit("count", "x" * 500, {"n": 1, "key": str(number)})
+        [j async for j in runner.watch(job.id)]
+    await runner.submit("forever", "goes on", {})
+    await runner.close()
+
+
+def test_a_damaged_page_degrades_and_repair_keeps_the_other_jobs(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+
+    async def test() -> None:
+        runner = _runner(file, count=(_count, True), forever=(_forever, True))
+        with pytest.raises(StoreCorrupt, match=r"jobs\.db"):
+            await runner.start()
+        assert (runner.health().state, runner.health().hint) == (
+            "degraded",
+            "stackctl doctor --repair",
+        )
+        actions = await runner.repair()
+        jobs = await runner.recent()
+        active = [job.title for job in runner.active()]
+        await runner.close()
+
+        assert runner.health().state == "ready"
+        assert 20 < len(jobs) < 41  # what lay on the page is gone
+        assert any(f"with the {len(jobs)} jobs" in action for action in actions)
+        assert active == ["goes on"]
+
+    _run(lambda: _fill(file))
+    pages = file.stat().st_size // 4096
+    _damage(file, pages // 2)
+    _run(test)
+
+
+def test_repair_beside_a_running_job_keeps_it(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    go = asyncio.Event()
+
+    async def wait(context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
+        await go.wait()
+        return {"waited": True}
+
+    async def test() -> None:
+        await _fill(file)
+        runner = _runner(file, wait=(wait, True))
+        await runner.start()
+        job = await runner.submit("wait", "", {})
+        for page in range(2, file.stat().st_size // 4096):
+            _damage(file, page)
+        other = Database(file)
+        other.rows("PRAGMA user_version=2")  # makes the runner's connection read the file again
+        with pytest.raises(StoreCorrupt):
+            await runner.recent()
+        assert runner.health().state == "degraded"
+        await runner.repair()
+        other.close()
+        go.set()
+        last = [j async for j in runner.watch(job.id)][-1]
+        assert last.state == "succeeded"
+        assert (await runner.recent())[0] == last
+        assert runner.health().state == "ready"
+        await runner.close()
+
+    _run(test)
+
+
+def test_repair_leaves_the_file_of_a_newer_release_alone(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    database = Database(file)
+    database.rows("PRAGMA user_version=99")
+    database.close()
+    was = file.read_bytes()
+
+    async def test() -> None:
+        runner = _runner(file)
+        for act in (runner.start, runner.repair):
+            with pytest.raises(Conflict, match="schema 99, this stackctl knows 2"):
+                await act()
+        await runner.close()
+
+    _run(test)
+    assert file.read_bytes() == was

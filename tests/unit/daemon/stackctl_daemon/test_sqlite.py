@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stackctl.errors import StoreCorrupt
+from stackctl.errors import Conflict, StoreCorrupt
 from stackctl_daemon.sqlite import Database
 
 STEPS = ("CREATE TABLE a (x INTEGER); CREATE TABLE b (y TEXT)", "ALTER TABLE a ADD COLUMN z")
@@ -43,7 +43,7 @@ def test_migration_goes_on_where_it_stopped_and_refuses_the_future(tmp_path: Pat
     first.migrate(STEPS)
 
     assert first.rows("SELECT x, z FROM a") == [(7, None)]
-    with pytest.raises(StoreCorrupt, match="schema 2, this stackctl knows 1"):
+    with pytest.raises(Conflict, match="schema 2, this stackctl knows 1"):
         first.migrate(STEPS[:1])
     first.close()
 

@@ -13,8 +13,9 @@ from fakes.embedder import HashingEmbedder
 from fakes.inline_jobs import InlineJobs, Sink
 
 from stackctl.contracts.search import Collection, IndexRequest
-from stackctl.errors import StoreCorrupt
+from stackctl.errors import Conflict, StoreCorrupt
 from stackctl.settings import SearchSettings
+from stackctl_daemon.search.repairing import salvage_all
 from stackctl_daemon.search.service import SearchService
 from stackctl_daemon.sqlite import Database
 
@@ -189,3 +190,14 @@ def test_a_dropped_collection_stays_dropped_through_repair(stored: Stored) -> No
     _, _, found = stored.repair()
 
     assert [c.name for c in found] == ["notes"]
+
+
+def test_repair_leaves_the_store_of_a_newer_release_alone(tmp_path: Path) -> None:
+    file = tmp_path / "search.sqlite"
+    database = Database(file)
+    database.rows("PRAGMA user_version=99")
+    database.close()
+
+    with pytest.raises(Conflict, match="schema 99"):
+        salvage_all(file, {})
+    assert file.exists()
