@@ -85,6 +85,7 @@ def _python(_: Client) -> Problems:
 
 def _packages(_: Client) -> Problems:
     # Deferred: 40 ms that only this command needs.
+    import csv
     from importlib.metadata import PackageNotFoundError, distribution
 
     present = {}
@@ -102,7 +103,10 @@ def _packages(_: Client) -> Problems:
     if not present:
         yield "onnxruntime is not installed", reinstall
     for name, found in present.items():
-        missing = [f for f in found.files or [] if not Path(str(found.locate_file(f))).exists()]
+        # Not `found.files`: since Python 3.12 that leaves out what is missing.
+        rows = csv.reader((found.read_text("RECORD") or "").splitlines())
+        files = [row[0] for row in rows if row]
+        missing = [file for file in files if not Path(str(found.locate_file(file))).exists()]
         if missing:
             yield f"{len(missing)} files of {name} are missing, such as {missing[0]}", reinstall
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from control_server import ControlServer, script
+from environment import unmeasured
 
 HEAVY = {
     "asyncio",
@@ -41,6 +42,7 @@ def _imported(*arguments: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
+        env=unmeasured(),
     )
     status, modules = json.loads(done.stderr)
     assert status == 0, done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -46,6 +47,9 @@ def document(registry: Registry) -> Schema:
     for route in registry.routes:
         types += [t for t in (route.body, route.reply) if t is not None and t not in types]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    for schema in components.values():
+        if "description" in schema:  # before Python 3.13 a docstring keeps its indentation
+            schema["description"] = inspect.cleandoc(schema["description"])
     by_type = dict(zip(types, schemas, strict=True))
     paths: dict[str, Schema] = {}
     for route in registry.routes:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from environment import unmeasured
 
 from stackctl.cli.run import run
 from stackctl.errors import Denied
@@ -155,6 +156,8 @@ def test_help_opens_no_client() -> None:
         "print(sorted(late & set(sys.modules)))\n"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=unmeasured()
+    )
 
     assert done.stdout.splitlines()[-1] == "[]"

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import msgspec
+
 from stackctl.contracts.job import Job
 from stackctl_daemon.http import openapi
 from stackctl_daemon.http.registry import Query, Registry, Reply, Request, Route
@@ -37,6 +39,24 @@ def test_parameters_streams_and_errors_are_described() -> None:
     stream = found["paths"]["/v1/w"]["get"]["responses"]["200"]
     assert list(stream["content"]) == ["application/jsonl"]
     assert {"204", "507"} < set(found["paths"]["/v1/a/{id}"]["delete"]["responses"])
+
+
+class Parcel(msgspec.Struct):
+    """Something that is sent.
+
+    It has a sender.
+    """
+
+    sender: str
+
+
+def test_descriptions_are_not_indented() -> None:
+    registry = Registry()
+    registry.add(Route("p.send", "POST", "/v1/p", "read", _handler, "", Parcel))
+
+    schema = json.loads(openapi.encode(registry))["components"]["schemas"]["Parcel"]
+
+    assert schema["description"] == "Something that is sent.\n\nIt has a sender."
 
 
 def test_printing_the_document_starts_nothing_and_never_changes() -> None:
