@@ -116,7 +116,9 @@ class Database:
         try:
             return [str(r[0]) for r in self.rows("PRAGMA quick_check(20)") if r[0] != "ok"]
         except StoreCorrupt as err:
-            return [err.message]  # the check cannot be run to its end over all damage
+            return [
+                str(err.__cause__)
+            ]  # over some damage the check itself does not get to its end
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""

@@ -10,6 +10,8 @@ import pytest
 
 from stackctl.contracts.event import Event
 from stackctl.errors import Conflict, Failed, NotFound, StoreCorrupt
+from stackctl.settings import AnalyticsSettings
+from stackctl_daemon.analytics.service import AnalyticsService
 from stackctl_daemon.job_runner import JobRunner
 from stackctl_daemon.job_store import JobStore
 from stackctl_daemon.jobs import JobContext, JobKind
@@ -274,3 +276,22 @@ def test_repair_leaves_the_file_of_a_newer_release_alone(tmp_path: Path) -> None
 
     _run(test)
     assert file.read_bytes() == was
+
+
+def test_a_job_of_three_steps_counts_as_one_run(tmp_path: Path) -> None:
+    async def test() -> None:
+        analytics = AnalyticsService(AnalyticsSettings(flush_interval_s=0.01), tmp_path)
+        await analytics.start()
+        runner = JobRunner(tmp_path / "jobs.db", analytics)
+        runner.register(JobKind("count", _count, True, lambda p: "one"))
+        await runner.start()
+        job = await runner.submit("count", "", {"n": 3})
+        [j async for j in runner.watch(job.id)]
+        await runner.close()
+        figures = (await analytics.summary()).rows
+        await analytics.close()
+
+        runs = [(r.name, r.count, r.items) for r in figures if r.kind == "job"]
+        assert runs == [("count", 1, 3), ("count.queued", 1, 0), ("count.running", 1, 0)]
+
+    _run(test)
