@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from stackctl import __version__, paths
 from stackctl.client.view import decode, encode
-from stackctl.errors import Denied, Failed, Invalid, TimedOut, Unreachable, rebuild
+from stackctl.errors import BadConfig, Denied, Failed, Invalid, TimedOut, Unreachable, rebuild
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_UNIX_PATH_BYTES = 107  # sun_path of Linux, less its NUL
@@ -84,7 +84,7 @@ class Transport:
             connection = connect(self.socket_path, timeout)
         except Unreachable as err:
             self._trace(err.message)
-            if self._starter is None:
+            if self._starter is None or expected_uid() != os.getuid():
                 raise
             self._starter()
             self._trace(f"started the daemon in {_ms(began)}")
@@ -135,16 +135,18 @@ class Transport:
 
 
 def connect(path: Path, timeout_s: float, *, patience_s: float = 0.0) -> socket.socket:
-    """Connect to a daemon of ours (or root's) at ``path``.
+    """Connect to a daemon of ours, of root's, or of ``STACKCTL_OWNER``'s, at ``path``.
 
     A full accept queue (EAGAIN) is tried again until ``timeout_s``; a socket that is absent or
     refuses, as while the daemon starts, until ``patience_s``.
 
     Raises:
         Unreachable: nothing listens there.
-        Denied: it may not be opened, or another user's process listens.
+        Denied: it may not be opened, or a process of a user who is not expected listens.
+        BadConfig: ``STACKCTL_OWNER`` names nobody, or stands without ``STACKCTL_SOCKET``.
         TimedOut: the accept queue stayed full.
     """
+    owner = expected_uid()
     began = time.monotonic()
     delay_s = 0.005
     while True:
@@ -152,7 +154,7 @@ def connect(path: Path, timeout_s: float, *, patience_s: float = 0.0) -> socket.
         connection.settimeout(timeout_s)
         try:
             _connect(connection, path)
-            _check_owner(connection, path)
+            _check_owner(connection, path, owner)
             return connection
         except (BlockingIOError, TimeoutError) as err:
             connection.close()
@@ -161,10 +163,14 @@ def connect(path: Path, timeout_s: float, *, patience_s: float = 0.0) -> socket.
         except (FileNotFoundError, ConnectionRefusedError) as err:
             connection.close()
             if time.monotonic() - began >= patience_s:
-                raise _not_running(path, err) from err
+                raise _not_running(path, err, owner) from err
         except PermissionError as err:
             connection.close()
-            raise Denied(f"{path} may not be opened by this user", hint=f"ls -l {path}") from err
+            raise Denied(
+                f"{path} may not be opened by user {os.getuid()}: only its owner may, and the"
+                " members of the owner's daemon.operator_group",
+                hint="id && stackctl config show",
+            ) from err
         except BaseException:
             connection.close()
             raise
@@ -192,20 +198,58 @@ def _connect(connection: socket.socket, path: Path) -> None:
         os.close(directory)
 
 
-def _check_owner(connection: socket.socket, path: Path) -> None:
+def expected_uid() -> int:
+    """Give the user whose daemon we speak to: ourselves, or who ``STACKCTL_OWNER`` names.
+
+    Both variables are needed for another user's daemon: a path alone says nothing about who
+    will listen there, and an owner alone would leave us with a socket of our own.
+
+    Raises:
+        BadConfig: ``STACKCTL_OWNER`` names nobody, or stands without ``STACKCTL_SOCKET``.
+    """
+    owner = os.environ.get("STACKCTL_OWNER", "")
+    if not owner:
+        return os.getuid()
+    if not os.environ.get("STACKCTL_SOCKET"):
+        raise BadConfig(
+            f"STACKCTL_OWNER={owner} needs STACKCTL_SOCKET, the path of that user's socket",
+            hint="unset STACKCTL_OWNER",
+        )
+    if owner.isdecimal():
+        return int(owner)
+    # Deferred: only who uses another's daemon by name looks a name up.
+    import pwd
+
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except KeyError as err:
+        raise BadConfig(
+            f"STACKCTL_OWNER={owner} is no user of this machine, expected a name or an id",
+            hint="getent passwd",
+        ) from err
+
+
+def _check_owner(connection: socket.socket, path: Path, owner: int) -> None:
+    # SO_PEERCRED gives who called listen(2): whoever replaced the file cannot forge it.
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid, uid, _ = struct.unpack("3i", credentials)
-    if uid not in (os.getuid(), 0):
+    if uid not in (owner, 0):
+        named = os.environ.get("STACKCTL_SOCKET")
         raise Denied(
-            f"{path} is served by process {pid} of user {uid}, expected user {os.getuid()}",
-            hint=f"ls -l {path}",
+            f"{path} is served by process {pid} of user {uid}, expected user {owner}",
+            hint=f"export STACKCTL_OWNER={uid}  # if you trust that user"
+            if named
+            else f"ls -l {path}",
         )
 
 
-def _not_running(path: Path, err: OSError) -> Unreachable:
+def _not_running(path: Path, err: OSError, owner: int) -> Unreachable:
+    fix = "stackctl up"
+    if owner != os.getuid():
+        fix = f"sudo -u '#{owner}' env STACKCTL_SOCKET={path} stackctl up"
     if isinstance(err, FileNotFoundError):
-        return Unreachable(f"the daemon is not running: no socket {path}", hint="stackctl up")
-    return Unreachable(f"nothing listens on {path}: the daemon has ended", hint="stackctl up")
+        return Unreachable(f"the daemon is not running: no socket {path}", hint=fix)
+    return Unreachable(f"nothing listens on {path}: the daemon has ended", hint=fix)
 
 
 def _read_head(reader: IO[bytes]) -> tuple[int, dict[str, str]]:

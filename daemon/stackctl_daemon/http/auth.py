@@ -1,6 +1,6 @@
 """Who calls, and what they may: peer credentials of the socket; refuses to trust any header.
 
-Source: SO_PEERCRED in unix(7).
+Source: SO_PEERCRED and SO_PEERGROUPS in unix(7).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import pwd
 import socket
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from stackctl.errors import BadConfig, Denied
@@ -19,6 +20,8 @@ ALL: frozenset[Permission] = frozenset(("read", "operate", "admin"))
 OPERATOR: frozenset[Permission] = frozenset(("read", "operate"))
 NOTHING: frozenset[Permission] = frozenset()
 _UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13; the socket module does not name it
+_MAX_OPTION_BYTES = 1024  # what the socket module passes through
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,14 @@ class Access:
         """Read a connection's credentials."""
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         pid, uid, gid = _UCRED.unpack(raw)
-        return Peer(pid, uid, gid, self.permissions(uid, gid))
+        groups = _groups(sock, uid, gid) if self.operator_gid is not None else ()
+        return Peer(pid, uid, gid, self.permissions(uid, (gid, *groups)))
 
-    def permissions(self, uid: int, gid: int) -> frozenset[Permission]:
-        """Give what a user may do."""
+    def permissions(self, uid: int, groups: Collection[int]) -> frozenset[Permission]:
+        """Give what a user in these groups may do."""
         if uid in (0, self.owner_uid):
             return ALL
-        if self.operator_gid is not None and self._in_group(uid, gid):
-            return OPERATOR
-        return NOTHING
+        return OPERATOR if self.operator_gid in groups else NOTHING
 
     def require(self, peer: Peer, permission: Permission) -> None:
         """Let a peer pass.
@@ -65,14 +67,21 @@ class Access:
                 hint="stackctl config show",
             )
 
-    def _in_group(self, uid: int, gid: int) -> bool:
-        if gid == self.operator_gid:
-            return True
+
+def _groups(sock: socket.socket, uid: int, gid: int) -> tuple[int, ...]:
+    """Give a peer's supplementary groups, those that the kernel let it open the socket with.
+
+    The group database is asked only for a peer in more groups than ``getsockopt`` can give us:
+    it may be a server on the network, and we are on the loop.
+    """
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION_BYTES)
+        return struct.unpack(f"{len(raw) // 4}I", raw)
+    except OSError:
         try:
-            name = pwd.getpwuid(uid).pw_name
+            return tuple(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
         except KeyError:
-            return False
-        return self.operator_gid in os.getgrouplist(name, gid)
+            return ()
 
 
 def group_id(name: str) -> int | None:

@@ -6,6 +6,7 @@ The lock decides who is the daemon; the probe only guards sockets made without i
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -13,8 +14,10 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from stackctl.errors import Conflict, Denied, Failed
+from stackctl.errors import BadConfig, Conflict, Denied, Failed
 from stackctl_daemon.http.auth import group_id
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 512
 PROBE_TIMEOUT_S = 1.0
@@ -61,8 +64,12 @@ def already_running(pid: object) -> Conflict:
 def secure_directory(path: Path, *, operator_group: str = "") -> None:
     """Make the socket's directory 0700 (0710 with an operator group), or check that it is ours.
 
+    A directory that is there and open to more is narrowed only when it holds sockets alone:
+    ``STACKCTL_SOCKET=/run/x.sock`` must not close ``/run`` to everybody else.
+
     Raises:
-        Denied: it is a symbolic link, no directory, or somebody else's.
+        Denied: it is a symbolic link, no directory, somebody else's, or shared with others.
+        BadConfig: the operator group is none, or not one of ours to give.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with suppress(FileExistsError):
@@ -76,9 +83,44 @@ def secure_directory(path: Path, *, operator_group: str = "") -> None:
             hint=f"ls -ld {path}",
         )
     gid = group_id(operator_group)
+    wanted = 0o700 if gid is None else 0o710
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & ~0o710 and not _holds_sockets_alone(path):
+        raise Denied(
+            f"{path} has mode {mode:04o} and other files in it, expected a directory of the"
+            " socket's own",
+            hint=f"export STACKCTL_SOCKET={path / 'stackctl' / 'stackctld.sock'}",
+        )
     if gid is not None:
+        _give_to_group(path, gid, operator_group)
+        _warn_of_closed_parents(path, gid, operator_group)
+    path.chmod(wanted)
+
+
+def _holds_sockets_alone(path: Path) -> bool:
+    with os.scandir(path) as entries:
+        return all(stat.S_ISSOCK(e.stat(follow_symlinks=False).st_mode) for e in entries)
+
+
+def _give_to_group(path: Path, gid: int, name: str) -> None:
+    try:
         os.chown(path, -1, gid)
-    path.chmod(0o700 if gid is None else 0o710)
+    except PermissionError as err:
+        raise BadConfig(
+            f'daemon.operator_group "{name}": uid {os.getuid()} is not a member of it,'
+            " and only a member may open the socket to it",
+            hint=f'sudo usermod -aG {name} "$(id -un)"',
+        ) from err
+
+
+def _warn_of_closed_parents(path: Path, gid: int, name: str) -> None:
+    """Log the first directory above the socket's that the group cannot pass."""
+    for parent in path.resolve().parents:
+        found = parent.stat()
+        bit = stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH
+        if not found.st_mode & bit:
+            log.warning("socket_out_of_reach group=%s closed_directory=%s", name, parent)
+            return
 
 
 def bind(path: Path, *, operator_group: str = "") -> socket.socket:
@@ -107,7 +149,7 @@ def bind(path: Path, *, operator_group: str = "") -> socket.socket:
     finally:
         os.umask(old)
     if gid is not None:
-        os.chown(temporary, -1, gid)
+        _give_to_group(temporary, gid, operator_group)
         temporary.chmod(0o660)
     sock.listen(BACKLOG)
     sock.setblocking(False)

@@ -55,3 +55,27 @@ def test_second_lock_names_the_pid_of_the_first(tmp_path: Path) -> None:
     assert caught.value.exit_code == 5
     lock.release()
     Lock(tmp_path / "stackctld.lock").release()
+
+
+def test_a_shared_directory_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "somebody's file").touch()
+
+    with pytest.raises(Denied, match=r"mode 1777 and other files") as caught:
+        bind(shared / "s.sock")
+
+    assert caught.value.hint == f"export STACKCTL_SOCKET={shared}/stackctl/stackctld.sock"
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
+
+
+def test_an_open_directory_that_holds_sockets_alone_is_narrowed(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "s.sock"
+    path.parent.mkdir()
+    path.parent.chmod(0o755)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+    with bind(path):
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
