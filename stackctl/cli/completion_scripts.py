@@ -113,9 +113,10 @@ def zsh(nodes: Sequence[Node]) -> str:
 _ZSH = """#compdef stackctl
 {head}
 _stackctl_live() {{
+  # _arguments puts options for compadd before the kind.
   local -a names
-  names=(${{(f)"$(stackctl __complete $1 "$PREFIX" 2>/dev/null)"}})
-  compadd -a names
+  names=(${{(f)"$(stackctl __complete $@[-1] "$PREFIX" 2>/dev/null)"}})
+  compadd "${{(@)@[1,-2]}}" -a names
 }}
 
 {functions}

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
+import pty
+import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +84,47 @@ def test_zsh_takes_the_script() -> None:
     )
 
     assert (done.stdout, done.stderr) == ("_stackctl\n", "")
+
+
+def _typed_in_zsh(line: str, expected: str) -> str:
+    """Type a line and a tab into an interactive zsh; give its screen up to what is expected."""
+    master, slave = pty.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "PS1": ""}
+    )
+    os.close(slave)
+
+    def read_until(text: str) -> str:
+        seen, deadline = "", time.monotonic() + 20
+        while text not in seen and time.monotonic() < deadline:
+            if select.select([master], [], [], 1)[0]:
+                seen += os.read(master, 4096).decode(errors="replace")
+        return seen
+
+    names = 'stackctl() { [[ "$*" == "__complete "* ]] && print -l kind-$2-one; }'
+    setup = f"{names}; autoload -Uz compinit; compinit -u -D; source {FOLDER / '_stackctl'}"
+    try:
+        os.write(master, f"{setup}; print -r RE''ADY\n".encode())
+        read_until("READY")
+        os.write(master, f"{line}\t".encode())
+        return read_until(expected)
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(master)
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("stackctl models verify k", "kind-models-one"),
+        ("stackctl search x --collection k", "kind-collections-one"),
+        ("stackctl jobs cancel k", "kind-jobs-one"),
+    ],
+)
+def test_zsh_completes_names_that_the_daemon_knows(line: str, completed: str) -> None:
+    assert completed in _typed_in_zsh(line, completed)
 
 
 @pytest.mark.parametrize("shell", list(NAMES))
