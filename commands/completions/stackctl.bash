@@ -17,7 +17,7 @@ _stackctl_flags() {
     'down') echo '--help -h' ;;
     'status') echo '--help -h' ;;
     'demo') echo '--query --down --help -h' ;;
-    'index') echo '--collection -c --watch --no-watch --force --detach --help -h' ;;
+    'index') echo '--collection -c --watch --no-watch --remove --force --detach --help -h' ;;
     'search') echo '--collection -c --mode --limit -n --path --type --help -h' ;;
     'collections') echo '--help -h' ;;
     'collections list') echo '--help -h' ;;

@@ -48,6 +48,7 @@ complete -c stackctl -n '__stackctl_at demo' -l down -d 'Stop the daemon afterwa
 complete -c stackctl -n '__stackctl_at index' -F
 complete -c stackctl -n '__stackctl_at index' -l collection -s c -x -a '(stackctl __complete collections (commandline -ct))' -d 'Collection to index into.'
 complete -c stackctl -n '__stackctl_at index' -l watch -l no-watch -d 'Keep following changes, or end that.'
+complete -c stackctl -n '__stackctl_at index' -l remove -d 'Forget what was indexed from PATH; files stay.'
 complete -c stackctl -n '__stackctl_at index' -l force -d 'Read unchanged files too.'
 complete -c stackctl -n '__stackctl_at index' -l detach -d 'Do not wait for the job.'
 complete -c stackctl -n '__stackctl_at search' -l collection -s c -x -a '(stackctl __complete collections (commandline -ct))' -d 'Collection to ask.'

@@ -8,6 +8,7 @@ import typer
 
 from stackctl.cli import hits
 from stackctl.cli.context import here
+from stackctl.cli.files import narrowed
 from stackctl.cli.group import command, single
 from stackctl.cli.model import need_default
 from stackctl_commands.index import INDEX
@@ -41,6 +42,11 @@ def search(
     if mode != "keyword":
         need_default(now)
     reply = now.client.search.query(
-        " ".join(query), collection=collection, mode=mode, limit=limit, path=path, type=type or ""
+        " ".join(query),
+        collection=collection,
+        mode=mode,
+        limit=limit,
+        path=narrowed(path),
+        type=type or "",
     )
     hits.show(now.output, reply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -28,8 +29,18 @@ class SearchCalls:
         force: bool = False,
     ) -> Job:
         """Start to index absolute paths into a collection."""
-        body = {"paths": list(paths), "collection": collection, "watch": watch, "force": force}
+        carried = [_carried(path) for path in paths]
+        body = {"paths": carried, "collection": collection, "watch": watch, "force": force}
         return cast("Job", self._transport.request("POST", "/v1/index", body))
+
+    def forget(self, paths: Sequence[str], *, collection: str = "default") -> Job:
+        """Start to remove what a collection holds of absolute paths; files stay.
+
+        Raises:
+            NotFound: it holds nothing of them.
+        """
+        body = {"paths": [_carried(path) for path in paths], "collection": collection}
+        return cast("Job", self._transport.request("POST", "/v1/index/remove", body))
 
     def query(
         self,
@@ -64,3 +75,12 @@ class SearchCalls:
     def remove(self, name: str) -> None:
         """Delete a collection; the files it was fed from stay."""
         self._transport.request("DELETE", f"/v1/collections/{quote(name, safe='')}")
+
+
+def _carried(path: str) -> str:
+    """Give a path as JSON can carry it: as a ``file:`` URI where its name is not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return f"file://{quote(os.fsencode(path))}"
+    return path

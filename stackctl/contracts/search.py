@@ -13,7 +13,7 @@ class IndexRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Index files or folders into a collection."""
 
     paths: list[str]
-    """Absolute paths."""
+    """Absolute paths; a ``file:`` URI (RFC 8089) for a name that is not UTF-8."""
     collection: str = "default"
     watch: bool | None = None
     """Keep following changes after the job, across restarts of the daemon; False ends that,
@@ -22,10 +22,19 @@ class IndexRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Read again what looks unchanged."""
 
 
+class RemoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Forget what a collection holds of paths; files stay where they are."""
+
+    paths: list[str]
+    """As those of an `IndexRequest`, or as a hit shows them; they need not exist."""
+    collection: str = "default"
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A path that a collection was fed from."""
 
     path: str
+    """Bytes that are not UTF-8 appear as ``\\xNN``."""
     watched: bool
 
 
@@ -55,7 +64,7 @@ class SearchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     limit: int = 10
     """1 to 100."""
     path: str = ""
-    """Keep what lies under this path, or matches this glob (``*.md``)."""
+    """Keep what lies under this path, or matches this glob (``*.md``), as hits show paths."""
     type: str = ""
     """Keep one type: text, markdown, code, html, pdf, docx."""
 

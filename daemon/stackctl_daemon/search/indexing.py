@@ -8,7 +8,6 @@ goes on where it was: files that are indexed already count as unchanged.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stackctl.errors import Failed, Overloaded, StackctlError
+from stackctl.errors import Conflict, Failed, Overloaded, StackctlError
 from stackctl.settings import SearchSettings
 from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.jobs import JobContext
@@ -25,6 +24,7 @@ from stackctl_daemon.search.chunking import embedded_text
 from stackctl_daemon.search.extractor import Extractor
 from stackctl_daemon.search.ports import Embedder
 from stackctl_daemon.search.preparing import Prepared, Preparer
+from stackctl_daemon.search.roots import Held, disks, held, is_below, removal
 from stackctl_daemon.search.store import FloatArray, Known, NewDocument, Store
 from stackctl_daemon.search.threads import StoreThreads
 from stackctl_daemon.search.walk import Walk, shown, walk
@@ -118,14 +118,16 @@ class IndexRun:
         self._force = force
         self._model = "default"
         self._tally = Tally()
+        self._held: list[Held] = []
         self._documents: asyncio.Queue[_Waiting | None] = asyncio.Queue(32)
         self._batches: asyncio.Queue[_Batch | None] = asyncio.Queue(IN_FLIGHT)
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def run(self, roots: list[str]) -> dict[str, Any]:
+    async def run(self, roots: list[bytes]) -> dict[str, Any]:
         """Index every root and give the result.
 
         Raises:
+            Conflict: a root looks as if its disk was not mounted; the others are indexed.
             StackctlError: the disk is full, the model is not here, the store is corrupt.
         """
         began = time.monotonic()
@@ -144,11 +146,17 @@ class IndexRun:
             if ours is None:
                 raise
             raise _first(ours) from errors
+        if self._held:
+            raise Conflict(
+                f"{'; '.join(kept.reason() for kept in self._held)}: nothing of it was removed;"
+                " mount its disk, or make the collection forget it",
+                hint=removal(self._name, [kept.folder for kept in self._held]),
+            )
         return self._tally.result(time.monotonic() - began)
 
     # First stage: files to chunks
 
-    async def _read(self, roots: list[str], collection_id: int) -> None:
+    async def _read(self, roots: list[bytes], collection_id: int) -> None:
         async with Extractor() as extractor:
             preparer = Preparer(
                 extractor,
@@ -157,7 +165,7 @@ class IndexRun:
                 max_file_bytes=self._settings.max_file_bytes,
             )
             for root in roots:
-                await self._root(os.fsencode(root), collection_id, preparer)
+                await self._root(root, collection_id, preparer)
         await self._documents.put(None)
 
     async def _root(self, root: bytes, collection_id: int, preparer: Preparer) -> None:
@@ -169,7 +177,8 @@ class IndexRun:
             )
         except OSError as err:
             # What it held stays: an unmounted disk is no order to forget.
-            self._tally.fail(root, f"cannot be read: {err.strerror}")
+            fix = removal(self._name, [root])
+            self._tally.fail(root, f"cannot be read: {err.strerror} (to forget it: {fix})")
             return
         known = await self._threads.read(lambda store: store.known(collection_id, root))
         self._tally.total += len(listed.files)
@@ -187,7 +196,10 @@ class IndexRun:
             await self._take(prepared)
         if touched:
             await self._threads.write(lambda store: store.touch(touched))
-        await self._forget(known, kept, listed)
+        gone = _gone(known, kept, listed)
+        if known or kept:
+            gone -= await self._hold(root, collection_id, known, gone, kept)
+        await self._forget([known[path].id for path in sorted(gone)])
 
     async def _take(self, prepared: Prepared) -> None:
         if prepared.outcome == "changed":
@@ -201,14 +213,33 @@ class IndexRun:
         else:
             self._tally.fail(prepared.path, prepared.reason)
 
-    async def _forget(self, known: dict[bytes, Known], kept: set[bytes], listed: Walk) -> None:
-        """Remove what is no longer there, but nothing that the system only would not show."""
-        hidden = tuple(path + b"/" for path in listed.unreadable)
-        gone = [
-            row.id
-            for path, row in known.items()
-            if path not in kept and not (hidden and path.startswith(hidden))
-        ]
+    async def _hold(
+        self,
+        root: bytes,
+        collection_id: int,
+        known: dict[bytes, Known],
+        gone: set[bytes],
+        kept: set[bytes],
+    ) -> set[bytes]:
+        """Give what stays because its disk seems not to be mounted, and note the disks seen."""
+        was = await self._threads.read(lambda store: store.disks(collection_id, root))
+        now = await asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: disks(root, kept, was)
+        )
+        found = held(root, known, gone, empty=not kept, was=was, now=now)
+        self._held += found
+        folders = [kept.folder for kept in found]
+        # The device of what is held stays as it was, until the disk is back.
+        seen = {
+            folder: device
+            for folder, device in now.items()
+            if not any(is_below(folder, other) for other in folders)
+        }
+        if seen != was:
+            await self._threads.write(lambda store: store.note_disks(self._name, seen))
+        return {path for path in gone if any(is_below(path, folder) for folder in folders)}
+
+    async def _forget(self, gone: list[int]) -> None:
         for start in range(0, len(gone), 100):
             part = gone[start : start + 100]
             await self._threads.write(self._remover(part))
@@ -312,6 +343,14 @@ class IndexRun:
             self._context.check_cancelled()
         except asyncio.CancelledError:
             raise _Cancelled from None
+
+
+def _gone(known: dict[bytes, Known], kept: set[bytes], listed: Walk) -> set[bytes]:
+    """Give what is no longer there, but nothing that the system only would not show."""
+    hidden = tuple(path + b"/" for path in listed.unreadable)
+    return {
+        path for path in known if path not in kept and not (hidden and path.startswith(hidden))
+    }
 
 
 def _document(waiting: _Waiting) -> NewDocument:

@@ -7,6 +7,7 @@ from stackctl.contracts.search import (
     Collection,
     CollectionList,
     IndexRequest,
+    RemoveRequest,
     SearchReply,
     SearchRequest,
 )
@@ -20,6 +21,9 @@ def routes(service: SearchService) -> list[Route]:
 
     async def index(request: Request) -> Reply:
         return Reply(await service.index(request.body), status=202)
+
+    async def remove(request: Request) -> Reply:
+        return Reply(await service.remove(request.body), status=202)
 
     async def search(request: Request) -> Reply:
         return Reply(await service.search(request.body))
@@ -42,6 +46,19 @@ def routes(service: SearchService) -> list[Route]:
             index,
             "Index files and folders into a collection",
             body=IndexRequest,
+            reply=Job,
+            status=202,
+            errors=(NotFound, StoreCorrupt, DiskFull),
+            durable=True,
+        ),
+        Route(
+            "search.remove",
+            "POST",
+            "/v1/index/remove",
+            "operate",  # as deleting the whole collection is; it reads no file
+            remove,
+            "Forget files and folders of a collection; the files stay",
+            body=RemoveRequest,
             reply=Job,
             status=202,
             errors=(NotFound, StoreCorrupt, DiskFull),

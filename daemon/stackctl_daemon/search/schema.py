@@ -29,6 +29,12 @@ STEPS = (
     CREATE INDEX chunks_by_document ON chunks (document_id);
     CREATE INDEX documents_by_path ON documents (collection_id, path);
     """,
+    """
+    CREATE TABLE disks (
+        collection_id INTEGER NOT NULL REFERENCES collections(id) ON DELETE CASCADE,
+        path BLOB NOT NULL, device INTEGER NOT NULL,
+        PRIMARY KEY (collection_id, path)) WITHOUT ROWID;
+    """,
 )
 
 

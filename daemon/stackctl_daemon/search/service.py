@@ -19,19 +19,22 @@ from stackctl.contracts.search import (
     Collection,
     CollectionList,
     IndexRequest,
+    RemoveRequest,
     SearchReply,
     SearchRequest,
     Source,
 )
 from stackctl.contracts.system import AreaHealth
-from stackctl.errors import Conflict, Invalid, NotFound, StoreCorrupt
+from stackctl.errors import Conflict, Invalid, StoreCorrupt
 from stackctl.settings import SearchSettings
 from stackctl_daemon.events import EventSink
 from stackctl_daemon.jobs import JobContext, JobKind, Jobs
 from stackctl_daemon.search.answering import answer
 from stackctl_daemon.search.indexing import IndexRun
 from stackctl_daemon.search.ports import Embedder
+from stackctl_daemon.search.removing import matched, remove
 from stackctl_daemon.search.repairing import begin_again, lost_by, salvage_all, told
+from stackctl_daemon.search.roots import carried, must_exist, parse
 from stackctl_daemon.search.roster import Listed
 from stackctl_daemon.search.store import FloatArray, Store
 from stackctl_daemon.search.threads import StoreThreads
@@ -122,34 +125,63 @@ class SearchService:
 
         Raises:
             Invalid: no path, a relative one, or a name that is none.
-            NotFound: a path does not exist.
+            NotFound: a path does not exist; the fix says so when it was indexed before.
             StoreCorrupt: the store needs repair first.
         """
+        self._check_name(request)
+        roots = [parse(path) for path in request.paths]
+        known = await self._read(lambda store: _known(store, request.collection, roots))
+        await self._files_call(lambda: must_exist(roots, known, request.collection))
+        return await self._submit(
+            request.collection, roots, watch=request.watch, force=request.force
+        )
+
+    async def remove(self, request: RemoveRequest) -> Job:
+        """Start forgetting what a collection holds of paths, and stop following them.
+
+        Raises:
+            Invalid: no path, a relative one, or a name that is none.
+            NotFound: there is no such collection, or it holds nothing of any path.
+            StoreCorrupt: the store needs repair first.
+        """
+        self._check_name(request)
+        name = request.collection
+        roots = await self._read(lambda store: matched(store, name, request.paths))
+
+        def drop(store: Store) -> None:
+            for root in roots:
+                store.drop_sources(name, root)
+
+        await self._write(drop)
+        await self._follow()
+        params = {"collection": name, "remove": [carried(root) for root in roots]}
+        # Of the same kind: it waits for the jobs that index into the collection.
+        return await self._jobs.submit(KIND, f"remove {_titled(roots)} from {name}", params)
+
+    def _check_name(self, request: IndexRequest | RemoveRequest) -> None:
         if not _NAME.fullmatch(request.collection):
             raise Invalid(
                 f'"{request.collection}" is no name of a collection:'
                 " 1 to 64 letters, digits, dots, dashes and underscores expected"
             )
         if not 1 <= len(request.paths) <= 1000:
-            raise Invalid(f"{len(request.paths)} paths to index, 1 to 1000 expected")
-        roots = [_root(path) for path in request.paths]
-        await self._files_call(lambda: _must_exist(roots))
-        return await self._submit(
-            request.collection, roots, watch=request.watch, force=request.force
-        )
+            raise Invalid(f"{len(request.paths)} paths, 1 to 1000 expected")
 
     async def _submit(
-        self, name: str, roots: list[str], *, watch: bool | None, force: bool
+        self, name: str, roots: list[bytes], *, watch: bool | None, force: bool
     ) -> Job:
-        sources = [(os.fsencode(root), watch) for root in roots]
+        sources = [(root, watch) for root in roots]
         await self._write(lambda store: store.ensure_collection(name, sources))
         await self._follow()
-        title = f"index {roots[0]}" + (f" and {len(roots) - 1} more" if roots[1:] else "")
-        params = {"collection": name, "paths": roots, "force": force}
-        return await self._jobs.submit(KIND, f"{title} into {name}", params)
+        paths = [carried(root) for root in roots]
+        params = {"collection": name, "paths": paths, "force": force}
+        return await self._jobs.submit(KIND, f"index {_titled(roots)} into {name}", params)
 
     async def _index_job(self, context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
-        name, roots = str(params["collection"]), [str(path) for path in params["paths"]]
+        name = str(params["collection"])
+        if "remove" in params:
+            roots = [parse(path) for path in params["remove"]]
+            return await self._noting(remove(context, self._ready(), name, roots))
         run = IndexRun(
             context,
             name,
@@ -161,17 +193,21 @@ class SearchService:
             force=bool(params.get("force", False)),
         )
         try:
-            return await run.run(roots)
+            return await run.run([parse(path) for path in params["paths"]])
         except StoreCorrupt as err:
             self._problem = err.message
             raise
 
     async def _changed(self, collection: str, root: bytes) -> None:
         """Ask for a job, unless one for this root waits already."""
-        path = os.fsdecode(root)
+        path = carried(root)
         for job in self._jobs.active():
             waits = job.kind == KIND and job.state == "queued"
-            if waits and job.params["collection"] == collection and path in job.params["paths"]:
+            if (
+                waits
+                and job.params["collection"] == collection
+                and path in job.params.get("paths", ())
+            ):
                 return
         params = {"collection": collection, "paths": [path], "force": False}
         await self._jobs.submit(KIND, f"index {shown(root)} into {collection}", params)
@@ -287,7 +323,8 @@ class SearchService:
         self._ready()
         actions = told(found)
         for name, roots in found.present.items():
-            params = {"collection": name, "paths": roots, "force": False}
+            paths = [carried(os.fsencode(root)) for root in roots]
+            params = {"collection": name, "paths": paths, "force": False}
             job = await self._jobs.submit(KIND, f"index {name} again", params)
             actions.append(f"index {name} again from {len(roots)} sources: job {job.id}")
         return actions
@@ -319,20 +356,16 @@ class SearchService:
         return await asyncio.get_running_loop().run_in_executor(None, call)
 
 
-def _root(path: str) -> str:
-    if "\0" in path or not path.startswith("/"):
-        raise Invalid(f'path "{path}" is not absolute', hint="stackctl index PATH")
-    return os.path.normpath(path).replace("//", "/")
+def _titled(roots: list[bytes]) -> str:
+    return shown(roots[0]) + (f" and {len(roots) - 1} more" if roots[1:] else "")
 
 
-def _must_exist(roots: list[str]) -> None:
-    for root in roots:
-        try:
-            Path(root).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f'path "{root}" not found', hint="stackctl index PATH") from None
-        except OSError as err:
-            raise Invalid(f'path "{root}" cannot be read: {err.strerror}') from err
+def _known(store: Store, name: str, roots: list[bytes]) -> list[bytes]:
+    """Give the roots of which a collection holds something; there may be no collection yet."""
+    if name not in store.names():
+        return []
+    found = store.collection(name)
+    return [root for root in roots if store.holds(found.id, root)]
 
 
 def _collection(store: Store, name: str) -> Collection:

@@ -6,7 +6,7 @@ the `Store`; `stackctl_daemon.search.threads` gives each thread its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,7 +100,8 @@ class Store:
             )
             found = self.collection(name)
             self.db.many(
-                "INSERT INTO sources VALUES (?1, ?2, coalesce(?3, 0)) ON CONFLICT DO UPDATE"
+                "INSERT INTO sources (collection_id, path, watched)"
+                " VALUES (?1, ?2, coalesce(?3, 0)) ON CONFLICT DO UPDATE"
                 " SET watched = coalesce(?3, watched)",
                 [(found.id, path, watched) for path, watched in sources],
             )
@@ -125,6 +126,40 @@ class Store:
         """Give all collections with their sources."""
         return {name: dict(self.sources(self.collection(name).id)) for name in self.names()}
 
+    def drop_sources(self, name: str, root: bytes) -> None:
+        """Forget the sources at and under a path, and the disks below them."""
+        with self.db.transaction():
+            found = self.collection(name)
+            for table in ("sources", "disks"):
+                self.db.rows(
+                    f"DELETE FROM {table} WHERE collection_id = ?1 AND {_UNDER.format('path')}",
+                    (found.id, *_under(root)),
+                )
+            self.roster.write(self.listed())
+
+    def disks(self, collection_id: int, root: bytes) -> dict[bytes, int]:
+        """Give the devices noted of folders at and under a path."""
+        rows = self.db.rows(
+            f"SELECT path, device FROM disks WHERE collection_id = ?1 AND {_UNDER.format('path')}",
+            (collection_id, *_under(root)),
+        )
+        return {bytes(path): int(device) for path, device in rows}
+
+    def note_disks(self, name: str, devices: Mapping[bytes, int | None]) -> None:
+        """Note the devices of folders; None forgets one."""
+        with self.db.transaction():
+            found = self.collection(name)
+            gone = [(found.id, path) for path, device in devices.items() if device is None]
+            self.db.many("DELETE FROM disks WHERE collection_id = ? AND path = ?", gone)
+            self.db.many(
+                "INSERT OR REPLACE INTO disks (collection_id, path, device) VALUES (?, ?, ?)",
+                [
+                    (found.id, path, device)
+                    for path, device in devices.items()
+                    if device is not None
+                ],
+            )
+
     def counts(self, collection_id: int) -> tuple[int, int, str | None]:
         """Give a collection's documents, chunks and the time of its last change."""
         sql = "SELECT count(*), max(indexed_at) FROM documents WHERE collection_id = ?"
@@ -145,14 +180,35 @@ class Store:
 
     def known(self, collection_id: int, root: bytes) -> dict[bytes, Known]:
         """Give what is indexed at and under a path."""
-        prefix = root.rstrip(b"/") + b"/"
         rows = self.db.rows(
-            "SELECT path_bytes, id, size, mtime_ns, sha256 FROM documents WHERE collection_id = ?1"
-            # "0" follows "/": all that starts with the prefix, from the index.
-            " AND (path_bytes = ?2 OR (path_bytes >= ?3 AND path_bytes < ?4))",
-            (collection_id, root, prefix, prefix[:-1] + b"0"),
+            "SELECT path_bytes, id, size, mtime_ns, sha256 FROM documents"
+            f" WHERE collection_id = ?1 AND {_UNDER.format('path_bytes')}",
+            (collection_id, *_under(root)),
         )
         return {bytes(path): Known(*rest) for path, *rest in rows}
+
+    def holds(self, collection_id: int, root: bytes) -> bool:
+        """Say whether a path is a source, or anything is indexed at or under it."""
+        return any(
+            self.db.row(
+                f"SELECT 1 FROM {table} WHERE collection_id = ?1 AND {_UNDER.format(column)}",
+                (collection_id, *_under(root)),
+            )
+            for table, column in (("documents", "path_bytes"), ("sources", "path"))
+        )
+
+    def shown_as(self, collection_id: int, text: str) -> list[bytes]:
+        """Give the paths of documents, sources and their folders that are shown as ``text``."""
+        rows = self.db.rows(
+            "SELECT path_bytes FROM documents WHERE collection_id = ?1"
+            " AND (path = ?2 OR (path >= ?3 AND path < ?4))",
+            (collection_id, text, text + "/", text + "0"),
+        )
+        paths = [bytes(row[0]) for row in rows]
+        paths += [path for path, _ in self.sources(collection_id)]
+        depth = text.count("/") + 1
+        folders = {b"/".join(path.split(b"/")[:depth]) for path in paths}
+        return sorted(folder for folder in folders if shown(folder) == text)
 
     def write(self, name: str, model: str, documents: Sequence[NewDocument]) -> None:
         """Store documents whole, in one transaction, in the place of their older versions.
@@ -275,6 +331,16 @@ class Store:
     def _drop_derived(self, found: CollectionRow) -> None:
         for table in (fts_table(found.id), vec_table(found.id)):
             self.db.rows(f"DROP TABLE IF EXISTS {table}")
+
+
+# "0" follows "/": all that starts with the prefix, from the index.
+_UNDER = "({0} = ?2 OR ({0} >= ?3 AND {0} < ?4))"
+
+
+def _under(root: bytes) -> tuple[bytes, bytes, bytes]:
+    """Bindings 2 to 4 of `_UNDER`."""
+    prefix = root.rstrip(b"/") + b"/"
+    return root, prefix, prefix[:-1] + b"0"
 
 
 def indexed_heading(title: str, heading: str) -> str:

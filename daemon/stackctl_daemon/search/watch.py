@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from stackctl.errors import StackctlError
 from stackctl_daemon.tasks import TaskOwner
@@ -55,23 +58,35 @@ class Watcher:
         self, collection: str, root: bytes, stop: asyncio.Event, *, missed: bool
     ) -> None:
         path = Path(os.fsdecode(root))
+        unnamed = False
         while not stop.is_set():
             seen = _identity(path)
             try:
+                if unnamed:
+                    # The next notification may be as bad: what changed is read now, and again
+                    # once the watch stands, for what changes in between.
+                    await self._on_change(collection, root)
+                    unnamed = False
                 if seen is not None:
                     # It yields on a time-out too, so that a root replaced in silence is noticed.
-                    async for changes in awatch(
-                        path,
-                        stop_event=stop,
-                        debounce=DEBOUNCE_MS,
-                        rust_timeout=1000,
-                        yield_on_timeout=True,
-                    ):
-                        if changes or missed:
-                            await self._on_change(collection, root)
-                            missed = False
-                        if _identity(path) != seen:
-                            break
+                    with _utf8(path) as name:
+                        async for changes in awatch(
+                            name,
+                            stop_event=stop,
+                            debounce=DEBOUNCE_MS,
+                            rust_timeout=1000,
+                            yield_on_timeout=True,
+                        ):
+                            if changes or missed:
+                                await self._on_change(collection, root)
+                                missed = False
+                            if _identity(path) != seen:
+                                break
+            except ExceptionGroup as errors:
+                # watchfiles ends at a changed file whose name is not UTF-8: begin it again.
+                if errors.split(WatchfilesRustInternalError)[1] is not None:
+                    raise
+                unnamed = True
             except (OSError, StackctlError) as err:
                 log.warning("watch_failed path=%s error=%s retry_s=%s", path, err, self._retry_s)
                 seen = None
@@ -84,6 +99,21 @@ class Watcher:
                     await stop.wait()
             except TimeoutError:
                 continue
+
+
+@contextmanager
+def _utf8(path: Path) -> Iterator[Path]:
+    """Give the path, or for the time of the block a link to it: watchfiles takes UTF-8 alone."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # No descriptor of it: that would keep its disk from being unmounted.
+        with TemporaryDirectory(prefix="stackctl-watch-") as folder:
+            link = Path(folder, "root")
+            link.symlink_to(path)
+            yield link
+        return
+    yield path
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
