@@ -118,7 +118,7 @@ class Database:
         except StoreCorrupt as err:
             return [
                 str(err.__cause__)
-            ]  # over some damage the check itself does not get to its end
+            ]  # some damage ends the check itself
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
