@@ -26,6 +26,8 @@ from stackctl_daemon.remote import RemoteEmbedder
 
 log = logging.getLogger(__name__)
 
+CLOSE_TIMEOUT_S = 25.0
+
 Target = Literal["all", "inference", "search", "analytics"]
 
 
@@ -76,9 +78,13 @@ class App:
             log.info("area_started area=%s elapsed_s=%.3f", area.name, time.monotonic() - began)
 
     async def close(self) -> None:
-        """Close the areas in reverse, so that analytics takes the last events."""
+        """Close the areas in reverse, so that analytics takes the last events.
+
+        All of them together have `CLOSE_TIMEOUT_S`; after it each still has a second.
+        """
+        deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
         for area in reversed(self.areas):
-            await area.close()
+            await area.close(max(1.0, deadline_s - time.monotonic()))
 
     def area(self, name: str) -> Area | None:
         """Give an area by name; None where the target lacks it."""

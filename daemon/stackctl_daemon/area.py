@@ -46,12 +46,12 @@ class Area:
             log.error("area_degraded area=%s error=%s", self.name, err.message)
         self.started = True
 
-    async def close(self) -> None:
+    async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Close; what does not end in time is left to the end of the process."""
         if self.on_close is None or not self.started:
             return
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(min(timeout_s, CLOSE_TIMEOUT_S)):
                 await self.on_close()
         except Exception as err:
             # The daemon's end: the other areas must still get to flush.

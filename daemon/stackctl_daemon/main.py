@@ -18,6 +18,7 @@ from stackctl.errors import BY_CODE, StackctlError
 from stackctl_daemon.app import App, Target
 
 START_TIMEOUT_S = 30.0
+MAX_STDERR_BYTES = 1_000_000
 _READY = b"ready"
 
 
@@ -109,6 +110,7 @@ def _detach(target: Target) -> int:
 
 def _grandchild(target: Target, writer: int, stderr: Path) -> int:
     os.chdir("/")
+    _set_aside(stderr)
     null = os.open(os.devnull, os.O_RDWR)
     output = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(null, 0)
@@ -128,6 +130,15 @@ def _grandchild(target: Target, writer: int, stderr: Path) -> int:
     except OSError:
         print(msgspec.json.encode(body).decode(), file=sys.stderr)  # noqa: T201 - ready long ago
     return status
+
+
+def _set_aside(stderr: Path) -> None:
+    """Keep what earlier daemons wrote to their terminal, but one file's worth of it alone."""
+    try:
+        if stderr.stat().st_size > MAX_STDERR_BYTES:
+            stderr.replace(stderr.with_name(f"{stderr.name}.1"))
+    except FileNotFoundError:
+        return
 
 
 def _await_ready(reader: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 
 import msgspec
 
@@ -31,6 +33,16 @@ log = logging.getLogger(__name__)
 RESERVED_FILES = 128
 """Descriptors kept for databases, workers and logs when connections are many."""
 
+END_MARGIN_S = 33.0
+"""From the end of the drain to the end of the process, whatever hangs: areas have 25 s to close,
+and systemd 60 s for all of it with the default drain of 20 s."""
+
+THREADS_END_S = 5.0
+"""From the end of the loop to the end of the process."""
+
+FORCED_END_S = 2.0
+"""From a second signal to the end, when not even a line can be logged."""
+
 
 class Daemon:
     """The daemon's life, from the lock to the last flush."""
@@ -39,6 +51,8 @@ class Daemon:
         self.app = app
         self._foreground = foreground
         self._stop = asyncio.Event()
+        self._signals = 0
+        self._limited_s: float | None = None
         self._tasks = TaskOwner()
         access = Access(app.settings.daemon.operator_group)
         self._dispatcher = Dispatcher(app.registry, app.sink, access)
@@ -68,7 +82,8 @@ class Daemon:
                 ready()
                 await self._stop.wait()
             finally:
-                notify("STOPPING=1")
+                limit_s = self._limit_end()
+                notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
                 with suppress(FileNotFoundError):
                     path.unlink()
                 listener.close()
@@ -79,8 +94,10 @@ class Daemon:
         return 0
 
     def stop(self) -> None:
-        """Begin to drain."""
-        self._stop.set()
+        """Begin to drain, under a limit that holds even where the loop or a thread hangs."""
+        if not self._stop.is_set():
+            self._limit_end()
+            self._stop.set()
 
     async def reload(self) -> None:
         """Read the configuration again; on any error the old one stays whole.
@@ -103,7 +120,7 @@ class Daemon:
                 f"a change of {', '.join(fixed)} needs a restart; nothing was changed",
                 hint="stackctl down && stackctl up",
             )
-        self._configure_log(new)
+        self._configure_log(new)  # first: it alone may refuse
         self.app.settings, self.app.sources = new, sources
         self._server.settings = _within_file_limit(new)
         log.info("config_reloaded sources=%s", ",".join(sources))
@@ -121,16 +138,36 @@ class Daemon:
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_end_signal, number)
+            # The loop's handler drains; ours, set over its idle one, works while the loop hangs.
+            loop.add_signal_handler(number, self._on_first_signal, number)
+            signal.signal(number, self._on_end_signal)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
 
-    def _on_end_signal(self, number: int) -> None:
-        if self._stop.is_set():
+    def _on_first_signal(self, number: int) -> None:
+        if not self._stop.is_set():
+            log.info("signal_received signal=%d", number)
+            self.stop()
+
+    def _on_end_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Run in the main thread, between any two bytecodes: a busy loop cannot put it off."""
+        self._signals += 1
+        if self._signals > 1:
+            # First the limit: the log may hang on whoever no longer reads our terminal.
+            faulthandler.dump_traceback_later(FORCED_END_S, exit=True)
             log.warning("second signal=%d: ending at once", number)
-            logging.shutdown()
             os._exit(1)
-        log.info("signal_received signal=%d", number)
-        self.stop()
+        self._limit_end()
+
+    def _limit_end(self) -> float:
+        """Let the process end in any case; what is then not yet closed is as after a crash.
+
+        A thread of faulthandler's own writes every stack to stderr and ends us with status 1.
+        """
+        limit_s = self.app.settings.daemon.drain_timeout_s + END_MARGIN_S
+        if self._limited_s is None:
+            self._limited_s = limit_s
+            faulthandler.dump_traceback_later(limit_s, exit=True)
+        return self._limited_s
 
     def _on_hangup(self) -> None:
         if not self._stop.is_set():
@@ -178,4 +215,8 @@ def run(target: Target, *, foreground: bool, ready: Callable[[], None]) -> int:
         daemon = Daemon(App(settings, sources, target), foreground=foreground)
         return await daemon.run(ready)
 
-    return asyncio.run(serve())
+    try:
+        return asyncio.run(serve())
+    finally:
+        # Threads that hang keep the interpreter from ending: the limit stays, but shorter.
+        faulthandler.dump_traceback_later(THREADS_END_S, exit=True)

@@ -5,6 +5,7 @@ Messages are an event name and ``key=value`` pairs; the request id comes from a 
 
 from __future__ import annotations
 
+import glob
 import logging
 import sys
 from contextvars import ContextVar
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from stackctl.errors import BadConfig
 from stackctl.settings import DaemonSettings
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request that the running code serves; empty outside one."""
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _HANDLER_NAME = "stackctld"
 
 
@@ -55,7 +58,13 @@ def configure(settings: DaemonSettings, file: Path, *, foreground: bool) -> None
     """Send the root logger to ``file`` (rotated), and to stderr too when in the foreground.
 
     Handlers of an earlier call are replaced, so that a reload takes the new level and sizes.
+    Old logs above the number to keep are removed: the disk they take is
+    ``log_max_bytes * (log_files + 1)`` at most.
+
+    Raises:
+        BadConfig: there is no such level; nothing was changed.
     """
+    level = _level(settings.log_level)
     root = logging.getLogger()
     for old in [h for h in root.handlers if h.get_name() == _HANDLER_NAME]:
         root.removeHandler(old)
@@ -77,4 +86,24 @@ def configure(settings: DaemonSettings, file: Path, *, foreground: bool) -> None
     for handler in handlers:
         handler.set_name(_HANDLER_NAME)
         root.addHandler(handler)
-    root.setLevel(settings.log_level.upper())
+    root.setLevel(level)
+    _prune(file, settings.log_files)
+
+
+def _level(name: str) -> int:
+    known = logging.getLevelNamesMapping()
+    try:
+        return known[name.upper()]
+    except KeyError as err:
+        raise BadConfig(
+            f'daemon.log_level "{name}" is no level, expected one of {", ".join(LEVELS)}',
+            hint="stackctl config show",
+        ) from err
+
+
+def _prune(file: Path, keep: int) -> None:
+    """Remove what an earlier, larger ``log_files`` left, which rotation does not see."""
+    for old in file.parent.glob(f"{glob.escape(file.name)}.*"):
+        number = old.name.rpartition(".")[2]
+        if number.isdecimal() and int(number) > keep:
+            old.unlink(missing_ok=True)

@@ -153,8 +153,11 @@ def test_reload_is_all_or_nothing(home: Home) -> None:
     _, config = home.call("GET", "/v1/config")
     home.configure("[daemon]\nmax_connections = 78\n[search]\nrrf_k = 61\n")
     refused, _ = home.call("POST", "/v1/config/reload")
+    home.configure('[daemon]\nmax_connections = 79\nlog_level = "LOUD"\n')
+    loud, said = home.call("POST", "/v1/config/reload")
     _, after = home.call("GET", "/v1/config")
 
+    assert (loud, said["error"]["code"]) == (409, "bad_config")
     assert (bad, error["error"]["code"]) == (409, "bad_config")
     assert "stackctl.toml:3" in error["error"]["message"]
     assert config["values"]["daemon"]["max_connections"] == 77

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 ACCEPT_RETRY_S = 0.2
 """Pause after an accept that failed for want of descriptors; also the rate of its log line."""
 
+CANCEL_TIMEOUT_S = 2.0
+"""How long a handler that was cancelled may take to end."""
+
 
 class Server:
     """Serves a registry on one listening socket."""
@@ -63,7 +66,12 @@ class Server:
             log.warning("drain_cut_off connections=%d", len(self._connections))
             for connection in list(self._connections):
                 connection.abort()
-        await self.tasks.close()
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                await self.tasks.close()
+        except TimeoutError:
+            clean = False
+            log.error("handlers_not_ended tasks=%d", len(self.tasks))
         return clean
 
     def closed(self, connection: Connection) -> None:
