@@ -167,9 +167,12 @@ def _html(data: bytes) -> tuple[str, list[Block]]:
 
     text = decode(data)[0]
     # Bytes let lxml honour the page's own charset where the bytes are not UTF-8.
-    utf8 = html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
     is_utf8 = text.encode("utf-8", "replace") == data
-    root = html.document_fromstring(data, parser=utf8 if is_utf8 else None)
+    # Huge: else a text of 10 MB ends the page without a word. What bounds it is our own room.
+    parser = html.HTMLParser(
+        encoding="utf-8" if is_utf8 else None, no_network=True, huge_tree=True
+    )
+    root = html.document_fromstring(data, parser=parser)
     title = " ".join((root.findtext(".//title") or "").split())
     for tag in _DROPPED.split():
         etree.strip_elements(root, tag, with_tail=False)

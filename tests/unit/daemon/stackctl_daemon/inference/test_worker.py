@@ -1,0 +1,166 @@
+"""The worker as a process of its own, spoken to as the daemon does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import POISON, TABLE, WIDTH, write_graph, write_tokenizer
+
+from stackctl_daemon.inference import protocol as wire
+
+WAIT_S = 60.0
+
+
+class Talk:
+    """The daemon's end of a worker's socket."""
+
+    def __init__(self, channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._channel = channel
+        self._stream = channel.makefile("rb")
+
+    def send(self, *commands: wire.Command) -> None:
+        self._channel.sendall(b"".join(map(wire.pack, commands)))
+
+    def read(self) -> tuple[wire.Report, bytes]:
+        header, body = wire.sizes(self._stream.read(wire.PREFIX.size))
+        return wire.read_report(self._stream.read(header)), self._stream.read(body)
+
+    def answer(self) -> tuple[wire.Embedded | wire.Refused, np.ndarray]:
+        """Give the next answer to a request, and its vectors."""
+        while True:
+            report, body = self.read()
+            if isinstance(report, wire.Embedded):
+                return report, np.frombuffer(body, "<f4").reshape(report.count, report.dimensions)
+            if isinstance(report, wire.Refused):
+                return report, np.empty((0, 0), np.float32)
+
+    def end(self) -> int:
+        """Close the socket and give the worker's exit status."""
+        self._stream.close()
+        self._channel.close()
+        return self.process.wait(WAIT_S)
+
+
+@contextmanager
+def working(kind: str = "cpu", *, parent: int | None = None, cores: str = "") -> Iterator[Talk]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(WAIT_S)
+    command = [sys.executable, "-m", "stackctl_daemon.inference.worker"]
+    command += ["--fd", str(theirs.fileno()), "--parent", str(parent or os.getpid())]
+    command += ["--kind", kind, "--cores", cores, "--batch-tokens", "16"]
+    with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        talk = Talk(ours, process)
+        try:
+            yield talk
+        finally:
+            talk.end()
+
+
+def loading(directory: Path, *, dimensions: int = WIDTH, key: str = "tiny-1") -> wire.Load:
+    graph, tokenizer = write_graph(directory, pooled=True), write_tokenizer(directory)
+    return wire.Load(key, "tiny", str(graph), str(tokenizer), 8, dimensions)
+
+
+def test_texts_become_vectors_and_a_closed_socket_ends_it(tmp_path: Path) -> None:
+    core = min(os.sched_getaffinity(0))
+    with working(cores=str(core)) as talk:
+        ready, _ = talk.read()
+        assert ready == wire.Ready(talk.process.pid)
+        assert os.sched_getaffinity(talk.process.pid) == {core}
+        talk.send(
+            loading(tmp_path),
+            wire.Embed(1, "tiny-1", ["river copper", "orchard lantern"], "batch"),
+        )
+
+        assert talk.read()[0] == wire.Loaded("tiny-1", "tiny", "CPUExecutionProvider")
+        answer, vectors = talk.answer()
+
+        assert isinstance(answer, wire.Embedded)
+        assert (answer.id, answer.tokens, answer.truncated) == (1, 4, 0)
+        np.testing.assert_allclose(
+            vectors, [TABLE[[1, 2]].mean(0), TABLE[[4, 3]].mean(0)], atol=1e-6
+        )
+        assert talk.end() == 0
+
+
+def test_a_bad_text_is_found_among_good_ones(tmp_path: Path) -> None:
+    with working() as talk:
+        good = [wire.Embed(n, "tiny-1", ["river lantern"], "batch") for n in range(1, 5)]
+        bad = wire.Embed(9, "tiny-1", ["river", POISON], "batch")
+        talk.send(loading(tmp_path), *good[:2], bad, *good[2:])
+
+        answers = {a.id: a for a, _ in (talk.answer() for _ in range(5))}
+
+        refused = answers.pop(9)
+        assert isinstance(refused, wire.Refused)
+        assert refused.message.startswith("tiny: ")
+        assert not refused.device_fault
+        assert sorted(answers) == [1, 2, 3, 4]
+        assert {type(answer) for answer in answers.values()} == {wire.Embedded}
+
+
+def test_an_entry_with_the_wrong_width_is_refused_with_both(tmp_path: Path) -> None:
+    with working() as talk:
+        talk.send(loading(tmp_path, dimensions=7), wire.Embed(1, "tiny-1", ["river"], "batch"))
+
+        refused, _ = talk.answer()
+
+        assert isinstance(refused, wire.Refused)
+        assert refused.message == "tiny: vectors of 4, the entry says 7"
+
+
+@pytest.mark.parametrize("missing", ["graph", "tokenizer"])
+def test_a_model_that_cannot_be_opened_is_refused_and_the_worker_lives(
+    tmp_path: Path, missing: str
+) -> None:
+    load = loading(tmp_path)
+    Path(getattr(load, missing)).write_bytes(b"damaged")
+    with working() as talk:
+        talk.send(load, wire.Embed(1, "tiny-1", ["river"], "batch"))
+        refused, _ = talk.answer()
+        talk.send(loading(tmp_path, key="tiny-2"), wire.Embed(2, "tiny-2", ["river"], "batch"))
+        done, vectors = talk.answer()
+
+    assert isinstance(refused, wire.Refused)
+    assert not refused.device_fault
+    assert done.id == 2
+    np.testing.assert_allclose(vectors, TABLE[[1]], atol=1e-6)
+
+
+def test_a_forgotten_request_is_not_answered(tmp_path: Path) -> None:
+    with working() as talk:
+        many = wire.Embed(1, "tiny-1", ["river copper lantern"] * 500, "batch")
+        # Unknown ids are what a request that was answered meanwhile leaves.
+        talk.send(loading(tmp_path), many, wire.Forget(1), wire.Forget(77))
+        talk.send(wire.Embed(2, "tiny-1", ["river"], "interactive"))
+
+        answer, _ = talk.answer()
+
+        assert answer.id == 2
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="a GPU here would be used")
+def test_a_device_that_is_not_there_is_the_devices_fault(tmp_path: Path) -> None:
+    with working("cuda") as talk:
+        talk.send(loading(tmp_path), wire.Embed(1, "tiny-1", ["river"], "batch"))
+
+        refused, _ = talk.answer()
+
+    assert isinstance(refused, wire.Refused)
+    assert refused.device_fault
+    assert "CPUExecutionProvider" in refused.message
+
+
+def test_a_worker_whose_daemon_went_ends_at_once() -> None:
+    with working(parent=os.getppid()) as talk:
+        assert talk.process.wait(WAIT_S) == 1
