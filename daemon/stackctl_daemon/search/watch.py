@@ -20,6 +20,7 @@ from stackctl.errors import StackctlError
 from stackctl_daemon.tasks import TaskOwner
 
 DEBOUNCE_MS = 400
+MOUNTS = Path("/proc/self/mountinfo")
 RETRY_S = 30.0
 log = logging.getLogger(__name__)
 
@@ -116,10 +117,28 @@ def _utf8(path: Path) -> Iterator[Path]:
     yield path
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    # One stat, at most once a second: an executor would cost more than it saves.
+def _identity(path: Path) -> tuple[int, int, frozenset[str]] | None:
+    """Give what changes when a root is replaced, or a disk below it comes or goes."""
+    # A stat and a small file, once a second at most: an executor would cost more than it saves.
     try:
         found = path.stat()
+        table = os.fsdecode(MOUNTS.read_bytes())
+        return found.st_dev, found.st_ino, mounted_below(table, os.path.realpath(path))
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+
+
+def mounted_below(table: str, root: str) -> frozenset[str]:
+    """Give the ids of the mounts below a root, of which no notification tells.
+
+    Args:
+        table: as ``/proc/self/mountinfo`` (proc(5)): a mount a line, its id first, its place
+            fifth, with blanks and the like as three octal digits.
+        root: without links.
+    """
+    if root == "/":
+        # Everything is below it, and something is mounted all the time.
+        return frozenset()
+    start = "".join(f"\\{ord(c):03o}" if c in "\\ \t\n" else c for c in root) + "/"
+    rows = (line.split(" ", 5) for line in table.splitlines())
+    return frozenset(row[0] for row in rows if len(row) > 4 and row[4].startswith(start))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fakes.search_area import Area, run
 
 from stackctl.contracts.job import Job, JobProgress
-from stackctl_daemon.search.watch import Watcher
+from stackctl_daemon.search.watch import Watcher, mounted_below
 from stackctl_daemon.tasks import TaskOwner
 
 PATIENCE_S = 20.0
@@ -92,6 +93,53 @@ def test_a_root_that_comes_back_is_followed_again(tmp_path: Path) -> None:
         await changes.after(lambda number: (root / "a.txt").write_text(f"{number}"))
 
     follow(os.fsencode(root), body)
+
+
+def test_disks_below_a_root_are_told_by_the_table_of_mounts() -> None:
+    table = (
+        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        "31 20 8:2 / /r rw - ext4 /dev/sdb1 rw\n"
+        "32 31 8:3 / /r/disk rw - ext4 /dev/sdc1 rw\n"
+        "33 31 8:4 / /r/a\\040b/disk rw - ext4 /dev/sdd1 rw\n"
+        "34 20 8:5 / /r2 rw - ext4 /dev/sde1 rw\n"
+    )
+
+    assert mounted_below(table, "/r") == {"32", "33"}
+    assert mounted_below(table, "/r/a b") == {"33"}
+    assert mounted_below(table, "/r/disk") == mounted_below(table, "/") == frozenset()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A place below a root and the command that mounts a disk there."""
+    place = tmp_path / "root" / "disk"
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "none", str(place)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except OSError:
+        pytest.skip("no mount")
+    if done.returncode:
+        pytest.skip("only root may mount")
+    subprocess.run(["umount", str(place)], check=True)
+    yield place, mount
+    subprocess.run(["umount", str(place)], capture_output=True, check=False)
+
+
+def test_a_disk_that_comes_back_below_a_root_is_followed(
+    disk: tuple[Path, list[str]],
+) -> None:
+    place, mount = disk
+
+    def come_back(number: int) -> None:
+        if number == 3:  # the watcher stands
+            subprocess.run(mount, check=True)
+
+    async def body(changes: Changes) -> None:
+        await changes.after(come_back)
+        await changes.after(lambda number: (place / "a.txt").write_text(f"{number}"))
+
+    follow(os.fsencode(place.parent), body)
 
 
 def _job(state: str, path: Path) -> Job:
