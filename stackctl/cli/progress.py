@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.cli.context import Here
-from stackctl.cli.text import clean, duration, size
+from stackctl.cli.text import clean, duration, short_path, size
 from stackctl.client.jobs import ENDED
 from stackctl.errors import Interrupted, JobFailed, Unreachable, rebuild
 
@@ -64,7 +64,7 @@ def describe(progress: JobProgress) -> str:
         parts.append(f"{size(rate)}/s" if in_bytes else f"{rate:.3g} {progress.unit}s/s")
     if progress.eta_s is not None:
         parts.append(f"{duration(progress.eta_s)} left")
-    message = f": {clean(progress.message)}" if progress.message else ""
+    message = f": {clean(short_path(progress.message))}" if progress.message else ""
     return ", ".join(parts) + message
 
 
@@ -146,9 +146,12 @@ class Bar:
 
         console = Console(stderr=True, no_color=not self._colour)
         live = Progress(
+            # Neither column may wrap: a bar of changing height flickers.
             TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=2)),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[text]}", markup=False, table_column=Column(ratio=3)),
+            TextColumn(
+                "{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, ratio=3)
+            ),
             console=console,
             transient=True,
             expand=True,

@@ -126,21 +126,19 @@ def status_lines(output: Output, status: Status) -> Iterator[str]:
 def job_lines(output: Output, job: Job) -> Iterator[str]:
     """Give a job in full."""
     yield f"{job.id}  {output.style(job.state, *_style(job.state))}  {clean(job.title)}"
-    yield f"  kind      {job.kind}"
-    yield f"  created   {local_time(job.created_at)}"
+    rows = {"kind": job.kind, "created": local_time(job.created_at)}
     if job.finished_at:
-        yield f"  finished  {local_time(job.finished_at)}"
-    yield f"  progress  {_progress(job)}"
+        rows["finished"] = local_time(job.finished_at)
+    rows["progress"] = _progress(job)
     if job.attempts > 1:
-        yield f"  attempts  {job.attempts}"
-    result = mapping(job.result)
-    longest = max([9, *map(len, result)])
-    for name, value in result.items():
-        yield f"  {name:<{longest}} {_brief(value)}"
+        rows["attempts"] = str(job.attempts)
+    rows.update({name: _brief(value) for name, value in mapping(job.result).items()})
     if job.error_message:
-        yield f"  error     {clean(job.error_message)}"
+        rows["error"] = clean(job.error_message)
         if job.error_hint:
-            yield f"  fix       {job.error_hint}"
+            rows["fix"] = job.error_hint
+    longest = max(map(len, rows))
+    yield from (f"  {name:<{longest}}  {value}" for name, value in rows.items())
 
 
 def index_lines(output: Output, job: Job, collection: str) -> Iterator[str]:
@@ -151,7 +149,7 @@ def index_lines(output: Output, job: Job, collection: str) -> Iterator[str]:
     result = mapping(job.result)
     counts = ", ".join(f"{result.get(k, 0)} {k}" for k in ("indexed", "unchanged", "removed"))
     yield (
-        f"{output.style('indexed', 'green')}  {counts}; {result.get('chunks', 0)} chunks "
+        f"{output.style('done', 'green')}  {counts}; {_counted(result.get('chunks', 0), 'chunk')} "
         f"in {duration(result.get('elapsed_s'))}"
     )
     for kind in ("skipped", "failed"):
@@ -173,7 +171,7 @@ def verification_lines(found: ModelVerification) -> Iterator[str]:
 def _refused(output: Output, kind: str, files: list[Any], most: int = 5) -> Iterator[str]:
     """Name the first files that were left out, with the reason."""
     if files:
-        yield f"{output.style(kind, 'yellow')}  {len(files)} file{'s' if len(files) != 1 else ''}"
+        yield f"{output.style(kind, 'yellow')}  {_counted(len(files), 'file')}"
     for file in files[:most]:
         yield f"  {clean(file['path'])}: {clean(file['reason'])}"
     if len(files) > most:
@@ -198,6 +196,10 @@ def _progress(job: Job) -> str:
     if job.state in ("queued", "running"):
         return describe(job.progress)
     return amount(job.progress, of_total=False)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def _brief(value: Any) -> str:

@@ -257,7 +257,7 @@ def test_devices(cli: Cli) -> None:
 def test_jobs(cli: Cli) -> None:
     assert "index 3 paths" in cli("jobs", "list")[1]
     assert "3/3 files" in cli("jobs", "show", "j1")[1]
-    assert "indexed   2" in cli("jobs", "watch", "j1")[1]
+    assert "indexed    2" in cli("jobs", "watch", "j1")[1]
     assert cli("jobs", "cancel", "j1")[1] == "job j1: cancelled\n"
 
 

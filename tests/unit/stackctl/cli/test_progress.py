@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from control_server import ControlServer, job
+from rich.console import Console
 
 from stackctl.cli.context import Here
 from stackctl.cli.output import Mode, Output
@@ -120,3 +121,24 @@ def test_a_bar_appears_only_after_300_ms() -> None:
         assert bar._live.tasks[0].completed == 3
     finally:
         bar.close()
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_bar_keeps_to_one_line(width: int) -> None:
+    now = [0.0]
+    bar = Bar(colour=False, clock=lambda: now[0])
+    now[0] = 0.4
+    folder = "/a/folder/whose/path/is/longer/than/any/terminal/is/wide" * 3
+    long = {"done": 1, "total": 9, "unit": "file", "rate_per_s": 3.0}
+    long |= {"eta_s": 2.0, "message": f"{folder}/f.md"}
+    try:
+        bar.update(_job(state="running", title=f"index {folder}", progress=long))  # type: ignore[arg-type]  # a view
+        screen = Console(width=width, file=io.StringIO())
+        screen.print(bar._live.get_renderable())
+    finally:
+        bar.close()
+
+    assert isinstance(screen.file, io.StringIO)
+    lines = screen.file.getvalue().splitlines()
+    assert len(lines) == 1
+    assert "1/9 files" in lines[0]

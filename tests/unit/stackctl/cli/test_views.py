@@ -9,7 +9,7 @@ from control_server import COLLECTION, STATUS, job
 
 from stackctl.cli.output import Output
 from stackctl.cli.text import visible_width
-from stackctl.cli.views import job_lines, status_lines
+from stackctl.cli.views import index_lines, job_lines, status_lines
 from stackctl.client.view import decode, encode
 
 
@@ -71,3 +71,22 @@ def test_a_fetched_model_is_as_large_as_its_size() -> None:
     lines = list(job_lines(Output("text"), fetched))
 
     assert "  progress  87.1 MiB" in lines
+
+
+def test_a_jobs_values_stand_in_one_column() -> None:
+    result = {"indexed": 1, "embedded_tokens": 12, "failed": []}
+    shown = decode(encode({**job(), "result": result, "error_message": "no", "error_hint": "ls"}))
+
+    rows = list(job_lines(Output("text"), shown))[1:]
+
+    assert {row.index(row.split(None, 1)[1]) for row in rows} == {2 + len("embedded_tokens") + 2}
+
+
+@pytest.mark.parametrize(("chunks", "shown"), [(1, "1 chunk in"), (2, "2 chunks in")])
+def test_an_index_says_what_it_did(chunks: int, shown: str) -> None:
+    done = decode(encode({**job(), "result": {"indexed": 1, "chunks": chunks, "elapsed_s": 1.0}}))
+
+    lines = list(index_lines(Output("text"), done, "default"))
+
+    assert lines[0].startswith("done  1 indexed, 0 unchanged, 0 removed; ")
+    assert shown in lines[0]
