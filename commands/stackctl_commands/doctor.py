@@ -23,7 +23,8 @@ def doctor(
 ) -> None:
     """Look for problems and say how to mend them; ends with 3 when there are any."""
     now = here(ctx)
-    repaired = checks.repair(now.running) if repair else []
+    # The daemon repairs, so it is started when it is not there; looking starts nothing.
+    repaired = checks.repair(now.client) if repair else []
     report = checks.examine(now.running)
     report["repaired"] = repaired
     now.output.show(report, lambda r: checks.lines(now.output, r))

@@ -9,7 +9,7 @@ import typer
 from stackctl.cli import views
 from stackctl.cli.context import here
 from stackctl.cli.group import command, group
-from stackctl.cli.progress import follow
+from stackctl.cli.progress import events, follow, succeeded
 from stackctl_commands.index import INDEX
 
 app = group(INDEX["jobs"][1])
@@ -35,11 +35,14 @@ def show(ctx: typer.Context, job: Id) -> None:
 def watch(ctx: typer.Context, job: Id) -> None:
     """Follow a job until it ends; its failure is this command's."""
     now = here(ctx)
+    found = now.client.jobs.show(job)
     if now.output.mode == "json":
-        for event in now.client.jobs.watch(job):
-            now.output.line(event, "")
+        last = found
+        for last in events(now, found):
+            now.output.line(last, "")
+        succeeded(last)
         return
-    ended = follow(now, now.client.jobs.show(job))
+    ended = follow(now, found)
     now.output.show(ended, lambda j: views.job_lines(now.output, j))
 
 

@@ -10,6 +10,7 @@ from stackctl import paths
 from stackctl.cli import logfile
 from stackctl.cli.context import here
 from stackctl.cli.group import command, single
+from stackctl.errors import Interrupted
 from stackctl_commands.index import INDEX
 
 app = single(INDEX["logs"][1])
@@ -26,5 +27,11 @@ def logs(
     """Show the end of the daemon's log; --json gives its lines as they are."""
     now = here(ctx)
     file = paths.state_dir() / "stackctld.log"
-    for line in logfile.read(file, lines, follow=follow):
-        logfile.show(now.output, line)
+    try:
+        for line in logfile.read(file, lines, follow=follow):
+            logfile.show(now.output, line)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        # How one leaves a log: no word, only the status.
+        raise typer.Exit(Interrupted.exit_code) from None

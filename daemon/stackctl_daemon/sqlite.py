@@ -116,9 +116,7 @@ class Database:
         try:
             return [str(r[0]) for r in self.rows("PRAGMA quick_check(20)") if r[0] != "ok"]
         except StoreCorrupt as err:
-            return [
-                str(err.__cause__)
-            ]  # some damage ends the check itself
+            return [str(err.__cause__)]  # some damage ends the check itself
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""

@@ -7,7 +7,7 @@ every 10 s; nothing at all for programs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stackctl.cli.context import Here
@@ -40,19 +40,33 @@ def follow(here: Here, job: Job) -> Job:
         Interrupted: the user stopped waiting; the job goes on.
     """
     display = _display(here)
+    last = job
     try:
-        last = job
         if job.state not in ENDED:
-            for last in here.client.jobs.watch(job.id):
+            for last in events(here, job):
                 display.update(last)
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped waiting; job {job.id} goes on in the daemon",
-            hint=f"stackctl jobs cancel {job.id}",
-        ) from None
+        raise _left(job) from None
     finally:
         display.close()
-    return _succeeded(last)
+    return succeeded(last)
+
+
+def events(here: Here, job: Job) -> Iterator[Job]:
+    """Give a job now and at each change, until it ends.
+
+    Raises:
+        Interrupted: the user stopped waiting; the job goes on.
+        Unreachable: the daemon ended before the job.
+    """
+    last = job
+    try:
+        for last in here.client.jobs.watch(job.id):
+            yield last
+    except Unreachable as err:
+        raise _cut_off(last) from err
+    except KeyboardInterrupt:
+        raise _left(job) from None
 
 
 def describe(progress: JobProgress) -> str:
@@ -170,15 +184,32 @@ def _display(here: Here) -> Display:
     return Lines(output.err.write)
 
 
-def _succeeded(job: Job) -> Job:
+def succeeded(job: Job) -> Job:
+    """Give a job that has succeeded.
+
+    Raises:
+        StackctlError: the job's own error when it failed; JobFailed when somebody ended it.
+        Unreachable: it has not ended, and the daemon tells no more.
+    """
     if job.state == "succeeded":
         return job
     if job.state not in ENDED:
-        raise Unreachable(
-            f"the daemon ended while job {job.id} was {job.state}",
-            hint=f"stackctl jobs watch {job.id}",
-        )
+        raise _cut_off(job)
     hint = job.error_hint or f"stackctl jobs show {job.id}"
     if job.state == "failed" and job.error_message:
         raise rebuild(job.error_code or JobFailed.code, job.error_message, hint=hint)
     raise JobFailed(f"job {job.id} ({job.title}) was {job.state}", hint=hint)
+
+
+def _cut_off(job: Job) -> Unreachable:
+    return Unreachable(
+        f"the daemon ended while job {job.id} was {job.state}",
+        hint=f"stackctl jobs watch {job.id}",
+    )
+
+
+def _left(job: Job) -> Interrupted:
+    return Interrupted(
+        f"stopped waiting; job {job.id} goes on in the daemon",
+        hint=f"stackctl jobs cancel {job.id}",
+    )

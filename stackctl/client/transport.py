@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stackctl import __version__, paths
-from stackctl.client.view import decode, encode
+from stackctl.client.view import View, decode, encode
 from stackctl.errors import BadConfig, Denied, Failed, Invalid, TimedOut, Unreachable, rebuild
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -73,9 +73,9 @@ class Transport:
         with self._open(timeout_s) as connection:
             for block in self._exchange(connection, method, path, None):
                 *lines, pending = (pending + block).split(b"\n")
-                yield from (_json(line) for line in lines if line.strip())
+                yield from (_item(line) for line in lines if line.strip())
         if pending.strip():
-            yield _json(pending)
+            yield _item(pending)
 
     def _open(self, timeout_s: float | None) -> socket.socket:
         timeout = self._timeout_s if timeout_s is None else timeout_s
@@ -307,6 +307,14 @@ def _json(data: bytes) -> Any:
         return decode(data)
     except ValueError as err:
         raise Failed(f"the daemon's answer is not JSON: {data[:60]!r}") from err
+
+
+def _item(line: bytes) -> Any:
+    """Give a line of a stream; what breaks it off comes as a last line in the shape of errors."""
+    found = _json(line)
+    if isinstance(found, View) and list(found) == ["error"]:
+        raise _error(500, line, {})
+    return found
 
 
 def _error(status: int, data: bytes, headers: dict[str, str]) -> Exception:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 import httptools
 
-from stackctl.errors import Invalid, StackctlError, TimedOut
+from stackctl.errors import Invalid, StackctlError, TimedOut, Unreachable
 from stackctl.settings import DaemonSettings
 from stackctl_daemon.http import answer as answers
 from stackctl_daemon.http.answer import Answer
@@ -297,7 +297,7 @@ class Connection(asyncio.Protocol):
                 await self._drained()
         except asyncio.CancelledError:
             if self._host.draining and not self._closing:
-                put(answers.error_reply(StackctlError("stackctld is ending"), call.id))
+                put(answers.error_reply(Unreachable("stackctld is ending"), call.id))
                 self._end_stream(chunked)
             raise
         except Exception as err:

@@ -268,6 +268,33 @@ def test_watching_in_json_gives_json_lines(cli: Cli) -> None:
     assert json.loads(lines[-1])["result"] == INDEXED
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_watched_job_that_fails_is_the_failure_of_the_command(
+    cli: Cli, server: ControlServer, options: tuple[str, ...]
+) -> None:
+    failed = job("failed", error_code="not_found", error_message="no model", error_hint="pull it")
+    server.routes["GET", "/v1/jobs/j1/events"] = [job("running"), failed]
+
+    status, _, err = cli("jobs", "watch", "j1", *options)
+
+    assert status == 4
+    assert "no model" in err
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_watch_that_the_daemon_breaks_off_says_how_to_go_on(
+    cli: Cli, server: ControlServer, options: tuple[str, ...]
+) -> None:
+    ending = {"error": {"code": "unreachable", "message": "stackctld is ending", "hint": ""}}
+    server.routes["GET", "/v1/jobs/j1/events"] = [job("running"), ending]
+
+    status, _, err = cli("jobs", "watch", "j1", *options)
+
+    assert status == 69
+    assert "the daemon ended while job j1 was running" in err
+    assert "stackctl jobs watch j1" in err
+
+
 def test_logs(cli: Cli, own_home: Path) -> None:
     assert cli("logs")[0] == 4
     log = own_home / "state" / "stackctld.log"
