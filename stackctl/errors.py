@@ -72,6 +72,8 @@ class WorkerCrashed(Failed):
     """A request ended several workers; it is not tried again."""
 
     code, status = "worker_crashed", 503
+    text: str = ""
+    """The one text that did it, when it stood alone; never on the wire."""
 
 
 class StoreCorrupt(Failed):

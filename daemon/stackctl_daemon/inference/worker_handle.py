@@ -286,14 +286,14 @@ class WorkerHandle:
             piece.deaths += 1
             if piece.deaths >= MAX_DEATHS:
                 del self._pieces[piece.id]
-                self._fail(
-                    piece,
-                    WorkerCrashed(
-                        f"{piece.deaths} workers of {self.device.id} died on a request of "
-                        f"{len(piece.texts)} texts, the last by {reason}",
-                        hint="stackctl doctor",
-                    ),
+                error = WorkerCrashed(
+                    f"{piece.deaths} workers of {self.device.id} died on a request of "
+                    f"{len(piece.texts)} texts, the last by {reason}",
+                    hint="stackctl doctor",
                 )
+                if len(piece.texts) == 1:
+                    error.text = piece.texts[0]
+                self._fail(piece, error)
 
     def _fail(self, piece: Piece, error: StackctlError) -> None:
         if not piece.answer.done():
