@@ -9,15 +9,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from stackctl_daemon.search.extract import Block, Extracted
 
 CHARS_PER_TOKEN = 4
+HEADING_CHARS = 400
+"""Every chunk below a heading repeats it, and a hostile one may be as long as the file."""
 _WIDE = re.compile("[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 
 
-@dataclass(slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, array_like=True, frozen=True):
     """One passage, as it is stored, embedded and cited."""
 
     text: str
@@ -130,7 +133,9 @@ def _piece(block: Block, lines: Sequence[_Line]) -> Chunk | None:
         return None
     first, last = lines.index(filled[0]), len(lines) - 1 - lines[::-1].index(filled[-1])
     text = "\n".join(line.text for line in lines[first : last + 1])
-    return Chunk(text, block.heading, block.page, filled[0].number, filled[-1].number)
+    return Chunk(
+        text, block.heading[:HEADING_CHARS], block.page, filled[0].number, filled[-1].number
+    )
 
 
 def _lines(block: Block, budget: int) -> Iterator[_Line]:

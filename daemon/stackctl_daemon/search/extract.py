@@ -1,7 +1,6 @@
 """Gives the text of plain files in blocks that keep heading and line; refuses binary formats.
 
-Text, Markdown and source code are parsed here, in the daemon: nothing in them can hang or crash
-a few regular expressions. PDF, DOCX and HTML go to `extractor_process`.
+Called in the extractor process alone, as is every parser: see `formats`.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def extract_plain(data: bytes, type_: DocumentType, name: str) -> Extracted:
         title, blocks = "", _code(lines)
     else:
         title, blocks = _text_title(lines), [Block("\n".join(lines), line_start=1)]
-    return Extracted(title or name, blocks, note)
+    return Extracted(title[:TITLE_CHARS] or name, blocks, note)
 
 
 def _text_title(lines: Sequence[str]) -> str:
@@ -95,7 +94,10 @@ def _markdown(lines: Sequence[str]) -> tuple[str, list[Block]]:
         # YAML front matter: its title names the document, the rest is not prose.
         end = next((i for i, line in enumerate(lines[1:200], 1) if line.strip() == "---"), 0)
         first = end + 1 if end else 0
-        named = (re.match(r"title:\s*[\"']?(.+?)[\"']?\s*$", line) for line in lines[1:end])
+        named = (
+            re.match(r"title:\s*[\"']?(.+?)[\"']?\s*$", line[:_HEAD_CHARS])
+            for line in lines[1:end]
+        )
         title = next((found[1] for found in named if found), "")
         start = first + 1
 

@@ -1,217 +1,163 @@
-"""Parses PDF, DOCX and HTML in a process of its own; refuses to touch the disk or the index.
+"""Reads and parses files in a process of its own; refuses to touch the index.
 
-Run as ``python -m stackctl_daemon.search.extractor_process MEMORY_BYTES``. A hostile file can
-hang or crash this process, or fill its address space, and nothing else: the parent kills it.
-Frames on stdin and stdout are a 4-byte big-endian length and MessagePack: `Task` in, `Answer` out.
+Run as ``python -m stackctl_daemon.search.extractor_process MEMORY_BYTES``. A hostile or huge
+file can hang or crash this process, or fill its address space, and nothing else: the parent
+kills it. `extraction` says what goes in and out.
 """
 
 from __future__ import annotations
 
 import ctypes
-import io
+import hashlib
 import os
 import resource
 import signal
-import struct
+import stat
 import sys
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from stackctl_daemon.search.extract import Block, Extracted
-from stackctl_daemon.search.filetype import decode
+from stackctl_daemon.search.chunking import Chunk, chunk
+from stackctl_daemon.search.extract import Extracted
+from stackctl_daemon.search.extraction import (
+    LENGTH,
+    MAX_TEXT_BYTES,
+    PART_BYTES,
+    TOO_MUCH_MEMORY,
+    Answer,
+    Batch,
+    Part,
+    Task,
+    frame,
+)
+from stackctl_daemon.search.filetype import SNIFF_BYTES, DocumentType, detect
+from stackctl_daemon.search.formats import parse
+from stackctl_daemon.search.walk import shown
 
-LENGTH = struct.Struct(">I")
+GROWTH_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 
-class Task(msgspec.Struct, frozen=True):
-    """A file to parse."""
+class _Skipped(Exception):
+    """The file is not one to index; the message says why."""
 
-    type: str
-    name: str
+
+class _Read(NamedTuple):
     data: bytes
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """Its text, or what is wrong with it."""
-
-    document: Extracted | None = None
-    error: str = ""
+    sha256: bytes
+    type: DocumentType
+    mtime_ns: int
 
 
 def main() -> int:
-    """Answer tasks until stdin ends."""
+    """Answer batches until stdin ends."""
     # A daemon that is killed cannot tell us to stop, least of all while a parser hangs.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     limit = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    tasks = sys.stdin.buffer
+    batches = sys.stdin.buffer
     with os.fdopen(os.dup(1), "wb") as answers:
         # What a library prints must not land between frames.
         os.dup2(2, 1)
-        while head := tasks.read(LENGTH.size):
-            task = msgspec.msgpack.decode(tasks.read(LENGTH.unpack(head)[0]), type=Task)
-            _send(answers, _answer(task))
+        while head := batches.read(LENGTH.size):
+            body = batches.read(LENGTH.unpack(head)[0])
+            batch = msgspec.msgpack.decode(body, type=Batch)
+            for task in batch.files:
+                _serve(task, batch, answers)
     return 0
 
 
-def _answer(task: Task) -> Answer:
+def _serve(task: Task, batch: Batch, answers: BinaryIO) -> None:
     try:
-        return Answer(document=parse(task.type, task.data, task.name))
+        answer, chunks = prepare(task, batch)
+        frames = [frame(Part(part)) for part in _parts(chunks)]
     except MemoryError:
-        return Answer(error="needs too much memory")
-    except Exception as err:  # a parser may raise anything on a broken file: that is the answer
-        return Answer(error=f"{type(err).__name__}: {err}"[:300] or type(err).__name__)
-
-
-def _send(answers: BinaryIO, answer: Answer) -> None:
-    body = msgspec.msgpack.encode(answer)
-    answers.write(LENGTH.pack(len(body)) + body)
+        answer, frames = Answer("failed", TOO_MUCH_MEMORY), []
+    except UnicodeEncodeError:  # half a surrogate pair, which no file of text can hold
+        answer, frames = Answer("failed", "its parser gave text that is not Unicode"), []
+    answers.writelines([*frames, frame(answer)])
     answers.flush()
 
 
-def parse(type_: str, data: bytes, name: str) -> Extracted:
-    """Give the text of one PDF, DOCX or HTML file."""
-    parser = {"pdf": _pdf, "docx": _docx, "html": _html}[type_]
-    title, blocks = parser(data)
-    return Extracted(title.strip()[:200] or name, blocks)
+def _parts(chunks: list[Chunk]) -> Iterator[list[Chunk]]:
+    start = size = 0
+    for at, piece in enumerate(chunks, 1):
+        size += len(piece.text) + len(piece.heading)
+        if size >= PART_BYTES or at == len(chunks):
+            yield chunks[start:at]
+            start, size = at, 0
 
 
-def _pdf(data: bytes) -> tuple[str, list[Block]]:
-    # Imported here, as in the other parsers: a run of HTML files needs no PDF library.
-    import pypdfium2
+def prepare(task: Task, batch: Batch) -> tuple[Answer, list[Chunk]]:
+    """Read and parse one file; the chunks are empty unless the outcome is ``changed``.
 
-    document = pypdfium2.PdfDocument(data)
+    Raises:
+        MemoryError: it does not fit into this process.
+    """
     try:
-        title = str(document.get_metadata_dict().get("Title") or "")
-        blocks = []
-        for number in range(len(document)):
-            page = document[number]
-            text = page.get_textpage().get_text_range()
-            page.close()
-            if text.strip():
-                blocks.append(Block(_clean(text), page=number + 1))
-    finally:
-        document.close()
-    return title, blocks
-
-
-def _docx(data: bytes) -> tuple[str, list[Block]]:
-    import docx
-    from docx.table import Table
-
-    document = docx.Document(io.BytesIO(data))
-    title = document.core_properties.title or ""
-    blocks: list[Block] = []
-    path: list[tuple[int, str]] = []
-    body: list[str] = []
-
-    def close() -> None:
-        if any(part.strip() for part in body):
-            blocks.append(Block(_clean("\n".join(body)), " > ".join(name for _, name in path)))
-        body.clear()
-
-    for item in document.iter_inner_content():
-        if isinstance(item, Table):
-            body += [" | ".join(cell.text for cell in row.cells) for row in item.rows]
-            continue
-        style = str(item.style.name or "") if item.style is not None else ""
-        if style == "Title" and item.text.strip():
-            title = title or item.text
-        if style.startswith("Heading ") and item.text.strip():
-            close()
-            level = int(style.split()[1]) if style.split()[1].isdigit() else 1
-            path = [*(old for old in path if old[0] < level), (level, item.text.strip())]
-            title = title or item.text
-        body.append(item.text)
-    close()
-    return title, blocks
-
-
-_DROPPED = "script style noscript template svg head nav iframe"
-_PARAGRAPHS = frozenset(
-    [
-        "p",
-        "div",
-        "li",
-        "ul",
-        "ol",
-        "table",
-        "tr",
-        "pre",
-        "blockquote",
-        "section",
-        "article",
-        "br",
-        "dt",
-        "dd",
-        "main",
-        "header",
-        "footer",
-        "figcaption",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-    ]
-)
-
-
-def _html(data: bytes) -> tuple[str, list[Block]]:
-    # etree is compiled and lxml ships no stub for it.
-    from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue]
-
-    text = decode(data)[0]
-    # Bytes let lxml honour the page's own charset where the bytes are not UTF-8.
-    is_utf8 = text.encode("utf-8", "replace") == data
-    # Huge: else a text of 10 MB ends the page without a word. What bounds it is our own room.
-    parser = html.HTMLParser(
-        encoding="utf-8" if is_utf8 else None, no_network=True, huge_tree=True
+        read = _read(task, batch.max_file_bytes)
+    except OSError as err:
+        return Answer("unreadable", f"cannot be read: {err.strerror}"), []
+    except _Skipped as err:
+        return Answer("skipped", str(err)), []
+    if task.sha256 == read.sha256:
+        return Answer("unchanged", mtime_ns=read.mtime_ns), []
+    name = shown(os.path.basename(task.path))  # noqa: PTH119 - bytes
+    try:
+        document, chunks = _chunks(read, name, batch.chunk_tokens)
+    except MemoryError:
+        raise
+    except Exception as err:  # a parser may raise anything on a broken file: that is the answer
+        return Answer("failed", f"{type(err).__name__}: {err}"[:300]), []
+    if not chunks:
+        return Answer("skipped", "no text in it"), []
+    size = sum(len(piece.text.encode("utf-8", "replace")) for piece in chunks)
+    if size > MAX_TEXT_BYTES:
+        reason = f"holds {size} bytes of text, at most {MAX_TEXT_BYTES} expected"
+        return Answer("failed", reason), []
+    answer = Answer(
+        "changed",
+        document.note,
+        document.title,
+        read.type,
+        len(read.data),
+        read.mtime_ns,
+        read.sha256,
     )
-    root = html.document_fromstring(data, parser=parser)
-    title = " ".join((root.findtext(".//title") or "").split())
-    for tag in _DROPPED.split():
-        etree.strip_elements(root, tag, with_tail=False)
-    blocks: list[Block] = []
-    path: list[tuple[int, str]] = []
-    body: list[str] = []
-
-    def close() -> None:
-        joined = _clean("".join(body))
-        if joined.strip():
-            blocks.append(Block(joined, " > ".join(name for _, name in path)))
-        body.clear()
-
-    for event, node in etree.iterwalk(root, events=("start", "end", "comment", "pi")):
-        tag = node.tag if isinstance(node.tag, str) else ""
-        if event == "start":
-            if len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
-                close()
-                name = " ".join("".join(node.itertext()).split())[:200]
-                path = [old for old in path if old[0] < int(tag[1])]
-                path += [(int(tag[1]), name)] if name else []
-                title = title or name
-            if tag in _PARAGRAPHS:
-                body.append("\n")
-            body.append(node.text or "")
-        else:
-            body.append("\n" if tag in _PARAGRAPHS else "")
-            body.append(node.tail or "")
-    close()
-    return title, blocks
+    return answer, chunks
 
 
-def _clean(text: str) -> str:
-    """Put line ends and blank runs in order; PDF hyphens at line ends become words again."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", " ")
-    text = text.replace("\ufffe\n", "").replace("\ufffe", "").replace("\u00ad", "")
-    lines = [" ".join(line.split()) for line in text.split("\n")]
-    kept = [line for i, line in enumerate(lines) if line or (i and lines[i - 1])]
-    return "\n".join(kept).strip()
+def _chunks(read: _Read, name: str, chunk_tokens: int) -> tuple[Extracted, list[Chunk]]:
+    document = parse(read.type, read.data, name)
+    # Code has about three characters to a token where prose has four.
+    tokens = chunk_tokens * 3 // 4 if read.type == "code" else chunk_tokens
+    return document, chunk(document, chunk_tokens=tokens)
+
+
+def _read(task: Task, max_file_bytes: int) -> _Read:
+    # What the walk saw may be something else by now: a pipe must not hold us, and a symlink
+    # must not lead out of the folder.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if task.follow else os.O_NOFOLLOW)
+    with os.fdopen(os.open(task.path, flags), "rb") as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise _Skipped("not a regular file")
+        head = file.read(SNIFF_BYTES)
+        type_ = detect(task.path, head)
+        if type_ is None:
+            raise _Skipped("binary")
+        data = head
+        # A read reserves all that it asks for: as much as is there, then what was added since.
+        wanted = min(info.st_size, max_file_bytes + 1) - len(head)
+        while len(data) <= max_file_bytes and (more := file.read(max(wanted, 1))):
+            data += more
+            wanted = min(GROWTH_BYTES, max_file_bytes + 1 - len(data))
+    if len(data) > max_file_bytes:
+        raise _Skipped(f"grew above max_file_bytes {max_file_bytes}")
+    return _Read(data, hashlib.sha256(data).digest(), type_, info.st_mtime_ns)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ goes on where it was: files that are indexed already count as unchanged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stackctl.errors import Conflict, Failed, Overloaded, StackctlError
+from stackctl.errors import Conflict, Failed, StackctlError
 from stackctl.settings import SearchSettings
 from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.jobs import JobContext
 from stackctl_daemon.search.chunking import embedded_text
+from stackctl_daemon.search.embedding import PatientEmbedder, Vectors
 from stackctl_daemon.search.extractor import Extractor
 from stackctl_daemon.search.ports import Embedder
 from stackctl_daemon.search.preparing import Prepared, Preparer
@@ -37,7 +39,6 @@ WRITE_INTERVAL_S = 1.0
 """Documents are grouped into a transaction until either is reached."""
 LISTED = 200
 """Paths listed in a result; the counts are always whole."""
-MAX_BACKOFF_S = 5.0
 
 
 class _Cancelled(Exception):
@@ -85,12 +86,13 @@ class _Waiting:
         self.prepared = prepared
         self.vectors: list[FloatArray] = []
         self.missing = len(prepared.chunks)
+        self.problem = ""
 
 
 class _Batch(NamedTuple):
     parts: list[tuple[_Waiting, int]]
     """Documents, and how many chunks of each are in the batch."""
-    task: asyncio.Task[tuple[FloatArray, str]]
+    task: asyncio.Task[Vectors]
 
 
 class IndexRun:
@@ -160,7 +162,6 @@ class IndexRun:
         async with Extractor() as extractor:
             preparer = Preparer(
                 extractor,
-                self._executor,
                 chunk_tokens=self._settings.chunk_tokens,
                 max_file_bytes=self._settings.max_file_bytes,
             )
@@ -186,14 +187,15 @@ class IndexRun:
             self._tally.skip(path, reason)
         kept: set[bytes] = set()
         touched: list[tuple[int, int]] = []
-        for file in listed.files:
-            self._report(shown(file.path))
-            prepared = await preparer.prepare(file, known.get(file.path), force=self._force)
-            if prepared.outcome not in ("skipped", "failed"):
-                kept.add(file.path)
-            if prepared.touched_id is not None:
-                touched.append((prepared.mtime_ns, prepared.touched_id))
-            await self._take(prepared)
+        found = preparer.prepare(listed.files, known, force=self._force)
+        async with contextlib.aclosing(found):
+            async for prepared in found:
+                self._report(shown(prepared.path))
+                if prepared.outcome not in ("skipped", "failed"):
+                    kept.add(prepared.path)
+                if prepared.touched_id is not None:
+                    touched.append((prepared.mtime_ns, prepared.touched_id))
+                await self._take(prepared)
         if touched:
             await self._threads.write(lambda store: store.touch(touched))
         gone = _gone(known, kept, listed)
@@ -274,16 +276,9 @@ class IndexRun:
         task = group.create_task(self._vectors(texts), name="search-embed-batch")
         await self._batches.put(_Batch(parts, task))
 
-    async def _vectors(self, texts: list[str]) -> tuple[FloatArray, str]:
+    async def _vectors(self, texts: list[str]) -> Vectors:
         try:
-            while True:
-                self._check()
-                try:
-                    found = await self._embedder.embed(texts, model=self._model, priority="batch")
-                except Overloaded as err:
-                    await asyncio.sleep(min(err.retry_after_s or 0.2, MAX_BACKOFF_S))
-                    continue
-                return np.asarray(found.vectors, dtype=np.float32), found.model
+            return await PatientEmbedder(self._embedder, self._model, self._check).embed(texts)
         finally:
             self._slots.release()
 
@@ -293,17 +288,22 @@ class IndexRun:
         ready: list[NewDocument] = []
         model, count, last = "", 0, time.monotonic()
         while (batch := await self._batches.get()) is not None:
-            vectors, model = await batch.task
-            if len(vectors) != sum(share for _, share in batch.parts):
-                raise Failed(
-                    f"the embedder gave {len(vectors)} vectors for another count of texts"
-                )
+            vectors = await batch.task
+            model = vectors.model or model
             start = 0
             for waiting, share in batch.parts:
-                waiting.vectors.append(vectors[start : start + share])
+                waiting.vectors.append(vectors.rows[start : start + share])
                 waiting.missing -= share
+                refusals = (vectors.refused.get(n, "") for n in range(start, start + share))
+                waiting.problem = waiting.problem or next(filter(None, refusals), "")
                 start += share
-                if not waiting.missing:
+                if waiting.missing:
+                    continue
+                if waiting.problem:
+                    self._tally.done += 1
+                    reason = f"cannot be embedded: {waiting.problem}"
+                    self._tally.fail(waiting.prepared.path, reason)
+                else:
                     ready.append(_document(waiting))
                     count += share
             full = sum(len(document.chunks) for document in ready) >= WRITE_CHUNKS

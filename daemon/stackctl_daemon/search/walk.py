@@ -1,7 +1,8 @@
 """Finds the files of a source; refuses to read them.
 
-Honours ``.gitignore`` and ``.stackctlignore`` of each folder on the way. Folders behind symlinks
-are not entered, so that a loop cannot catch us; names are bytes, because not all are UTF-8.
+Honours ``.gitignore`` and ``.stackctlignore`` of each folder on the way. No symlink below the
+source is followed, as in Git and ripgrep: what it leads to may lie outside of what the person
+named, or be found twice, or be a loop. Names are bytes, because not all are UTF-8.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Found:
     path: bytes
     size: int
     mtime_ns: int
+    named: bool = False
+    """Is the source itself, which may be a symlink: a person named it."""
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ def walk(root: bytes, *, max_file_bytes: int) -> Walk:
     if stat.S_ISDIR(info.st_mode):
         _folders(root, found, max_file_bytes)
     else:
-        _add(root, info, found, max_file_bytes)
+        _add(root, info, found, max_file_bytes, named=True)
     return found
 
 
@@ -87,26 +90,20 @@ def _folders(root: bytes, found: Walk, max_file_bytes: int) -> None:
                 if is_folder:
                     below.append((entry.path, scopes))
                     continue
-                info = entry.stat()
-                if entry.is_symlink() and stat.S_ISDIR(info.st_mode):
-                    continue
+                info = entry.stat(follow_symlinks=False)
             except OSError as err:
-                reason = "symlink without a target" if _is_link(entry) else err.strerror
-                found.skipped.append((entry.path, f"{reason}"))
+                found.skipped.append((entry.path, f"cannot be read: {err.strerror}"))
                 continue
             _add(entry.path, info, found, max_file_bytes)
         waiting += reversed(below)
 
 
-def _is_link(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_symlink()
-    except OSError:
-        return False
-
-
-def _add(path: bytes, info: os.stat_result, found: Walk, max_file_bytes: int) -> None:
-    if not stat.S_ISREG(info.st_mode):
+def _add(
+    path: bytes, info: os.stat_result, found: Walk, max_file_bytes: int, *, named: bool = False
+) -> None:
+    if stat.S_ISLNK(info.st_mode):
+        found.skipped.append((path, "symlink, not followed"))
+    elif not stat.S_ISREG(info.st_mode):
         found.skipped.append((path, "not a regular file"))
     elif info.st_size > max_file_bytes:
         found.skipped.append(
@@ -115,7 +112,7 @@ def _add(path: bytes, info: os.stat_result, found: Walk, max_file_bytes: int) ->
     elif info.st_size == 0:
         found.skipped.append((path, "empty"))
     else:
-        found.files.append(Found(path, info.st_size, info.st_mtime_ns))
+        found.files.append(Found(path, info.st_size, info.st_mtime_ns, named))
 
 
 def _scope(folder: bytes, names: Sequence[bytes]) -> list[_Scoped]:

@@ -1,160 +1,81 @@
-"""The parsers, called here; that they run in a process of their own is test_service's."""
+"""The process by itself: frames in, frames out, whatever the files hold."""
 
 from __future__ import annotations
 
-import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-import docx
 import msgspec
 import pytest
 
-from stackctl_daemon.search.extractor_process import LENGTH, Answer, Task, parse
+from stackctl_daemon.search.extraction import LENGTH, Answer, Batch, Part, Task, frame
 
 ROOM_BYTES = 4 << 30
 
 
-def pdf(*pages: str, title: str = "") -> bytes:
-    """Give a PDF of one line of text a page."""
-    kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(pages)))
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Count {len(pages)} /Kids [{kids}] >>".encode(),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for number, text in enumerate(pages):
-        content = f"BT /F1 12 Tf 20 100 Td ({text}) Tj ET".encode()
-        objects.append(
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 200] /Contents %d 0 R"
-            b" /Resources << /Font << /F1 3 0 R >> >> >>" % (5 + 2 * number)
-        )
-        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
-    objects.append(f"<< /Title ({title}) >>".encode())
-    data, places = bytearray(b"%PDF-1.4\n"), []
-    for number, item in enumerate(objects, 1):
-        places.append(len(data))
-        data += b"%d 0 obj\n%s\nendobj\n" % (number, item)
-    start = len(data)
-    data += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    data += b"".join(b"%010d 00000 n \n" % place for place in places)
-    data += b"trailer << /Size %d /Root 1 0 R /Info %d 0 R >>\nstartxref\n%d\n%%%%EOF" % (
-        len(objects) + 1, len(objects), start,
-    )  # fmt: skip
-    return bytes(data)
-
-
-def test_pages_of_a_pdf_are_numbered_and_empty_ones_left_out() -> None:
-    found = parse("pdf", pdf("Walrus", " ", "Otter", title="Sea"), "sea.pdf")
-
-    assert found.title == "Sea"
-    assert [(block.text, block.page) for block in found.blocks] == [("Walrus", 1), ("Otter", 3)]
-
-
-def test_a_file_without_a_title_has_its_name() -> None:
-    assert parse("pdf", pdf("Walrus"), "sea.pdf").title == "sea.pdf"
-    assert parse("html", b"<p>Walrus", "sea.html").title == "sea.html"
-
-
-def test_headings_and_tables_of_a_docx(tmp_path: Path) -> None:
-    document = docx.Document()
-    document.add_paragraph("Before.")
-    document.add_heading("Ships", 1)
-    document.add_paragraph("They float.")
-    document.add_heading("Masts", 2)
-    table = document.add_table(rows=1, cols=2)
-    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "fore", "main"
-    document.add_heading("Harbours", 1)
-    document.add_paragraph("They wait.")
-    data = io.BytesIO()
-    document.save(data)
-
-    found = parse("docx", data.getvalue(), "ships.docx")
-
-    assert found.title == "Ships"
-    assert [(block.text, block.heading) for block in found.blocks] == [
-        ("Before.", ""),
-        ("Ships\nThey float.", "Ships"),
-        ("Masts\nfore | main", "Ships > Masts"),
-        ("Harbours\nThey wait.", "Harbours"),
-    ]
-
-
-def test_headings_of_a_page_and_what_is_not_text() -> None:
-    page = (
-        b"<html><head><title> Sea  life </title><style>p{}</style></head><nav>menu</nav>"
-        b"<h1>Birds</h1><p>Au<b>k</b>s</p><script>x()</script><h3>Deep</h3><ul><li>a<li>b</ul>"
-        b"<!-- not this --><h1>Fish</h1>tail<br>end</html>"
-    )
-
-    found = parse("html", page, "sea.html")
-
-    assert found.title == "Sea life"
-    assert [block.heading for block in found.blocks] == ["Birds", "Birds > Deep", "Fish"]
-    assert [block.text.split() for block in found.blocks] == [
-        ["Birds", "Auks"], ["Deep", "a", "b"], ["Fish", "tail", "end"],
-    ]  # fmt: skip
-
-
-def test_a_page_in_the_charset_that_it_names() -> None:
-    page = '<meta charset="iso-8859-1"><p>Åland, é'.encode("latin-1")
-
-    [block] = parse("html", page, "a.html").blocks
-
-    assert block.text == "Åland, é"
-
-
-def test_a_page_with_a_text_past_ten_megabytes_is_whole() -> None:
-    page = b"<h1>Top</h1><p>" + b"walrus " * (3 << 19) + b"<h1>Otter</h1>"
-
-    blocks = parse("html", page, "a.html").blocks
-
-    assert [block.heading for block in blocks] == ["Top", "Otter"]
-    assert blocks[0].text.count("walrus") == 3 << 19
-
-
-def serve(*tasks: Task, memory_bytes: int = ROOM_BYTES) -> list[Answer]:
-    """Give tasks to the process as the daemon frames them, and read its answers to the end."""
-    frames = [msgspec.msgpack.encode(task) for task in tasks]
+def serve(*paths: Path, memory_bytes: int = ROOM_BYTES) -> list[Part | Answer]:
+    """Give files to the process as the daemon frames them, and read its answers to the end."""
+    batch = Batch([Task(os.fsencode(path)) for path in paths], 200, 1 << 40)
     done = subprocess.run(
         [sys.executable, "-m", "stackctl_daemon.search.extractor_process", str(memory_bytes)],
-        input=b"".join(LENGTH.pack(len(frame)) + frame for frame in frames),
+        input=frame(batch),
         capture_output=True,
         check=True,
         timeout=60,
     )
-    answers, rest = [], done.stdout
+    answers: list[Part | Answer] = []
+    rest = done.stdout
     while rest:
         [size] = LENGTH.unpack(rest[: LENGTH.size])
         body, rest = rest[LENGTH.size : LENGTH.size + size], rest[LENGTH.size + size :]
-        answers.append(msgspec.msgpack.decode(body, type=Answer))
+        answers.append(msgspec.msgpack.decode(body, type=Part | Answer))
     return answers
 
 
-def test_a_broken_file_is_an_answer_and_the_next_is_parsed() -> None:
-    broken, fine = serve(
-        Task("pdf", "a.pdf", b"%PDF-1.7 nothing"), Task("html", "b.html", b"<p>Walrus")
-    )
+def test_a_broken_file_is_an_answer_and_the_next_is_parsed(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7 nothing")
+    (tmp_path / "b.html").write_bytes(b"<p>Walrus")
 
-    assert broken.document is None
-    assert broken.error.startswith("PdfiumError: ")
-    assert fine.document is not None
-    assert fine.document.blocks[0].text == "Walrus"
+    broken, part, fine = serve(tmp_path / "a.pdf", tmp_path / "b.html")
+
+    assert isinstance(broken, Answer)
+    assert broken.reason.startswith("PdfiumError: ")
+    assert isinstance(part, Part)
+    assert part.chunks[0].text == "Walrus"
+    assert isinstance(fine, Answer)
+    assert (fine.outcome, fine.type) == ("changed", "html")
 
 
-def test_a_file_that_wants_too_much_memory_is_told_as_such() -> None:
-    # 42 MB of page in an address space that has room for little more than the process.
-    page = b"<p>" + b"walrus " * (6 << 20)
+def test_a_file_that_wants_too_much_memory_is_told_as_such(tmp_path: Path) -> None:
+    # 160 MiB of page in an address space that has room for the process and little more.
+    (tmp_path / "a.html").write_bytes(b"<p>" + b"walrus " * (24 << 20))
 
-    [answer] = serve(Task("html", "a.html", page), memory_bytes=400 << 20)
-
-    assert (answer.document, answer.error) == (None, "needs too much memory")
+    assert serve(tmp_path / "a.html", memory_bytes=400 << 20) == [
+        Answer("failed", "needs too much memory")
+    ]
 
 
 @pytest.mark.parametrize("type_", ["pdf", "docx"])
-def test_random_bytes_end_nothing(type_: str) -> None:
-    [answer] = serve(Task(type_, "a", bytes(range(256)) * 8))
+def test_random_bytes_end_nothing(tmp_path: Path, type_: str) -> None:
+    path = tmp_path / f"a.{type_}"
+    path.write_bytes(bytes(range(256)) * 8)
 
-    assert answer.document is None
-    assert answer.error
+    [answer] = serve(path)
+
+    assert isinstance(answer, Answer)
+    assert answer.outcome == "failed"
+    assert answer.reason
+
+
+def test_many_chunks_come_in_frames_of_bounded_size(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("Some words of a line.\n" * 100_000)
+
+    *parts, answer = serve(path)
+
+    assert len(parts) >= 4
+    assert all(isinstance(part, Part) for part in parts)
+    assert isinstance(answer, Answer)
+    assert answer.size == path.stat().st_size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from fakes.inline_jobs import Context
 from fakes.search_area import Area, run
 
 from stackctl.contracts.search import SearchRequest
-from stackctl.errors import Conflict, Failed, Invalid, NotFound, Overloaded, StoreCorrupt
-from stackctl_daemon.search.extractor import Extractor
+from stackctl.errors import Conflict, Invalid, NotFound, Overloaded, StoreCorrupt, WorkerCrashed
 from stackctl_daemon.sqlite import Database
 
 
@@ -264,29 +262,22 @@ def test_a_watched_source_is_indexed_again_when_it_changes(tmp_path: Path, corpu
     run(Area(tmp_path / "data"), body)
 
 
-def test_a_parser_that_hangs_is_killed_and_reported(tmp_path: Path) -> None:
-    async def body() -> None:
-        async with Extractor(timeout_s=0.001) as extractor:
-            with pytest.raises(Failed, match="not parsed after"):
-                await extractor.extract(b"<p>x", "html", "a.html")
-        async with Extractor(memory_bytes=1 << 20) as extractor:
-            # Too little even for the parser's library: said, and not the daemon's end.
-            with pytest.raises(Failed):
-                await extractor.extract(b"<p>x", "html", "a.html")
+def test_a_poison_document_is_reported_and_the_others_are_indexed(
+    tmp_path: Path, corpus: Path
+) -> None:
+    class Poisoned(HashingEmbedder):
+        async def embed(self, texts: Any, *, model: Any, priority: Any) -> Any:
+            if any("tomatoes" in text for text in texts):
+                raise WorkerCrashed("3 workers of cpu died on a request of 1 texts")
+            return await super().embed(texts, model=model, priority=priority)
 
-    asyncio.run(body())
+    async def body(area: Area) -> None:
+        result = await area.index(corpus)
 
+        assert (result["indexed"], result["failed_count"]) == (2, 1)
+        assert result["failed"][0]["path"] == str(corpus / "soup.txt")
+        assert result["failed"][0]["reason"].startswith("cannot be embedded: 3 workers")
+        assert await area.find("tomatoes", mode="keyword") == []
+        assert "keys.md" in await area.find("rotate")
 
-def test_a_parser_that_dies_is_reported_and_replaced() -> None:
-    async def body() -> None:
-        async with Extractor() as extractor:
-            await extractor.extract(b"<p>x", "html", "a.html")
-            assert extractor.pid is not None
-            os.kill(extractor.pid, signal.SIGKILL)
-            with pytest.raises(Failed, match="crashed"):
-                await extractor.extract(b"<p>x", "html", "a.html")
-
-            found = await extractor.extract(b"<p>again", "html", "a.html")
-            assert found.blocks[0].text == "again"
-
-    asyncio.run(body())
+    run(Area(tmp_path / "data", Poisoned(64)), body)

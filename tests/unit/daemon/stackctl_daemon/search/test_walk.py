@@ -38,17 +38,35 @@ def test_a_nested_ignore_file_overrides_its_parent(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["sub/b.log"]
 
 
-def test_symlinked_folders_are_not_entered_and_files_are_followed(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("x")
-    (tmp_path / "link.txt").symlink_to("a.txt")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    (tmp_path / "self").symlink_to("self")
-    (tmp_path / "gone").symlink_to("nothing")
+def test_no_symlink_is_followed_and_each_is_told(tmp_path: Path) -> None:
+    """A link may lead out of the folder that a person named; inside it, it would be a copy."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret.txt").write_text("outside")
+    (root / "a.txt").write_text("x")
+    (root / "inside.txt").symlink_to("a.txt")
+    (root / "outside.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "folder").symlink_to(tmp_path)
+    (root / "loop").symlink_to(root)
+    (root / "gone").symlink_to("nothing")
 
-    found = _walk(tmp_path)
+    found = _walk(root)
 
-    assert [Path(os.fsdecode(f.path)).name for f in found.files] == ["a.txt", "link.txt"]
-    assert sorted(reason for _, reason in found.skipped) == ["symlink without a target"] * 2
+    assert [Path(os.fsdecode(f.path)).name for f in found.files] == ["a.txt"]
+    assert [reason for _, reason in found.skipped] == ["symlink, not followed"] * 5
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_source_that_is_itself_a_symlink_is_followed(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.txt").write_text("x")
+    link = tmp_path / "link"
+    link.symlink_to("real" if kind == "folder" else "real/a.txt")
+
+    (found,) = _walk(link).files
+
+    assert found.path == os.fsencode(link / "a.txt" if kind == "folder" else link)
+    assert found.named == (kind == "file")
 
 
 def test_large_empty_and_special_files_are_skipped_with_a_reason(tmp_path: Path) -> None:
