@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import Stack
+from waiting import until
 
 
 def _corpus(folder: Path) -> Path:
@@ -102,3 +103,32 @@ def test_watching_outlives_replaced_files_and_the_daemon(stack: Stack, tmp_path:
     assert stack.ok("GET", "/v1/collections/watched")["sources"][0]["watched"]
     stack.index(note, collection="watched", watch=False)
     assert not stack.ok("GET", "/v1/collections/watched")["sources"][0]["watched"]
+
+
+def test_a_job_cancelled_in_the_queue_does_not_leave_its_folder_deaf(
+    stack: Stack, tmp_path: Path
+) -> None:
+    watched, large = tmp_path / "watched", tmp_path / "large"
+    watched.mkdir()
+    large.mkdir()
+    (watched / "a.txt").write_text("A walrus.")
+    for number in range(600):
+        (large / f"{number}.txt").write_text(f"Text {number}. " + "word " * 300)
+    stack.index(watched, collection="deaf", watch=True)
+    body = {"paths": [str(large)], "collection": "deaf"}
+    long = stack.ok("POST", "/v1/index", body)["id"]
+
+    def waiting() -> str:
+        """Change the watched folder, and give the job for it that waits behind the long one."""
+        (watched / "a.txt").write_text(f"A walrus {time.monotonic_ns()}.")
+        jobs = stack.ok("GET", "/v1/jobs")["items"]
+        mine = [j for j in jobs if j["params"].get("paths") == [str(watched)]]
+        return next((str(j["id"]) for j in mine if j["state"] == "queued"), "")
+
+    first = until(waiting)
+    stack.ok("POST", f"/v1/jobs/{first}/cancel")
+    second = until(waiting)
+    stack.ok("POST", f"/v1/jobs/{long}/cancel")
+
+    assert second != first
+    assert stack.follow_job(second)["state"] == "succeeded"

@@ -12,3 +12,5 @@ def test_only_the_owner_names_files_to_read() -> None:
 
     assert found["search.index"] not in OPERATOR
     assert found["search.query"] in OPERATOR
+    # It can delete the whole collection too, and no file is read for it.
+    assert found["search.remove"] == found["collections.delete"]
