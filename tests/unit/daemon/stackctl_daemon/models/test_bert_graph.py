@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -153,7 +154,6 @@ def test_half_precision_weights_are_cast(tmp_path: Path) -> None:
 
 
 def test_graph_passes_onnx_checker(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
     graph = build_graph(model_in(tmp_path, random_weights()))
 
     onnx.checker.check_model(str(graph), full_check=True)
