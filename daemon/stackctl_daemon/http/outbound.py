@@ -16,7 +16,7 @@ import httptools
 import msgspec
 
 from stackctl.contracts.error import ErrorReply
-from stackctl.errors import Denied, TimedOut, Unreachable, rebuild
+from stackctl.errors import Denied, Failed, TimedOut, Unreachable, rebuild
 
 T = TypeVar("T")
 _UCRED = struct.Struct("3i")
@@ -57,17 +57,32 @@ async def call(
             status, headers, raw = await _exchange(path, method, target, msgspec.json.encode(body))
     except TimeoutError as err:
         raise TimedOut(f"{method} {target} on {path} took over {timeout_s:g} s") from err
-    except (OSError, httptools.HttpParserError, asyncio.IncompleteReadError) as err:
+    except asyncio.IncompleteReadError as err:
         raise Unreachable(
-            f"stackctld at {path} does not answer: {err}", hint="stackctl up"
+            f"stackctld at {path} ended before it answered {method} {target}", hint=_fix(path)
         ) from err
-    if status < 300:
-        return msgspec.json.decode(raw, type=reply)
-    error = msgspec.json.decode(raw, type=ErrorReply).error
+    except OSError as err:
+        why = (err.strerror or str(err)).lower()
+        raise Unreachable(f"no stackctld answers at {path}: {why}", hint=_fix(path)) from err
+    except httptools.HttpParserError as err:
+        raise Unreachable(f"what listens at {path} is no stackctld: {err}") from err
+    try:
+        if status < 300:
+            return msgspec.json.decode(raw, type=reply)
+        error = msgspec.json.decode(raw, type=ErrorReply).error
+    except msgspec.DecodeError as err:
+        raise Failed(f"{method} {target} on {path} answered {status} in another shape") from err
     retry = headers.get("retry-after")
     raise rebuild(
         error.code, error.message, hint=error.hint, retry_after_s=float(retry) if retry else None
     )
+
+
+def _fix(path: Path) -> str:
+    """Give the command that starts the daemon of a socket, by its home where that can be told."""
+    if path.name == "stackctld.sock" and path.parent.name == "run":
+        return f"env STACKCTL_HOME={path.parent.parent} stackctld --target inference"
+    return f"env STACKCTL_SOCKET={path} stackctld --target inference"
 
 
 async def _exchange(
