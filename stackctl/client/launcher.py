@@ -31,7 +31,8 @@ def start() -> None:
     with tempfile.TemporaryFile() as said:
         try:
             status = subprocess.run(
-                [sys.executable, "-m", "stackctl_daemon.main"],
+                # -P: no module of the folder that the user happens to be in stands for ours.
+                [sys.executable, "-P", "-m", "stackctl_daemon.main"],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

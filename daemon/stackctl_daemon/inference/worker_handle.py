@@ -184,7 +184,7 @@ class WorkerHandle:
     async def _spawn(self) -> _Process:
         ours, theirs = socket.socketpair()
         cores = ",".join(map(str, self.device.cores))
-        command = [sys.executable, "-m", "stackctl_daemon.inference.worker"]
+        command = [sys.executable, "-P", "-m", "stackctl_daemon.inference.worker"]
         command += ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
         command += ["--kind", self.device.kind, "--cores", cores]
         command += ["--batch-tokens", str(self._batch_tokens)]

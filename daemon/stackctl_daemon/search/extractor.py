@@ -158,6 +158,7 @@ class Extractor:
     async def _start(self) -> asyncio.subprocess.Process:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "stackctl_daemon.search.extractor_process",
             str(self._memory_bytes),

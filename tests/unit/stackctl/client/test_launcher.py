@@ -66,3 +66,13 @@ def test_what_the_system_refuses_is_said_without_a_class_name(
 
     with pytest.raises(Unreachable, match=r"\): /proc/none/x: no such file or directory$"):
         start()
+
+
+def test_python_files_of_the_current_folder_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _daemon(tmp_path, monkeypatch, "import msgspec")
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('the wrong msgspec')")
+    monkeypatch.chdir(tmp_path)
+
+    start()
