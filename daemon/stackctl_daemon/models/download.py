@@ -26,8 +26,13 @@ _BLOCK = 1 << 18
 def disk_error(err: OSError, path: Path) -> DiskFull | None:
     """Give the error that stands for a full disk, or None for another failure."""
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"no space left for {path}", hint=f"df -h {path.parent}")
+        return disk_full(path)
     return None
+
+
+def disk_full(path: Path) -> DiskFull:
+    """Give the error for a file that there is no space for."""
+    return DiskFull(f"no space left for {path}", hint=f"df -h {path.parent}")
 
 
 def hash_file(file: Path, progress: Progress | None = None) -> str:

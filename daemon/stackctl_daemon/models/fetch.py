@@ -48,6 +48,12 @@ class Fetcher:
                     raise ModelFetchFailed("offline is set")
                 self._read(reader, rest, file, target, progress)
                 return
+            except OSError as err:
+                # Of the sync and the rename: the readers translate their own.
+                full = disk_error(err, target)
+                if full:
+                    raise full from err
+                raise
             except DiskFull:
                 raise
             except ModelFetchFailed as err:

