@@ -56,8 +56,5 @@ def index(
     job = now.client.search.index(wanted, collection=collection, watch=watch, force=force)
     if not detach:
         job = follow(now, job)
-    now.output.show(
-        job,
-        lambda j: views.index_lines(now.output, j, collection),
-        quiet=lambda j: [j.id],
-    )
+    lines = views.index_lines(now.output, job, collection)
+    now.output.show(job, lambda _: lines, quiet=lambda j: [j.id])
