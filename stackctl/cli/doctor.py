@@ -18,6 +18,7 @@ from stackctl import __version__, paths
 from stackctl.cli.output import Output
 from stackctl.cli.text import clean, size
 from stackctl.client import Client
+from stackctl.client.launcher import check_length
 from stackctl.errors import BadConfig, StackctlError, Unreachable
 
 LEAST_FREE_BYTES = 1 << 30
@@ -143,8 +144,21 @@ def _directories(_: Client) -> Problems:
         found = runtime.stat()
         if found.st_uid != os.getuid():
             yield f"{runtime} belongs to user {found.st_uid}", f"ls -ld {runtime}"
-        elif stat.S_IMODE(found.st_mode) & 0o077:
-            yield f"{runtime} is open to other users", f"chmod 700 {runtime}"
+            return
+        grouped = _is_shared_with_a_group()
+        allowed = 0o710 if grouped else 0o700
+        if stat.S_IMODE(found.st_mode) & ~allowed & 0o077:
+            who = "more than the operator group" if grouped else "other users"
+            yield f"{runtime} is open to {who}", f"chmod {allowed:o} {runtime}"
+
+
+def _is_shared_with_a_group() -> bool:
+    from stackctl.cli.configuration import read
+
+    try:
+        return bool(read()["values"]["daemon"]["operator_group"])
+    except BadConfig:
+        return False  # `configuration` has said it
 
 
 def _disk(_: Client) -> Problems:
@@ -161,6 +175,10 @@ def _disk(_: Client) -> Problems:
 def _socket(client: Client) -> Problems:
     path = client.transport.socket_path
     if not os.path.lexists(path):
+        try:
+            check_length(path)
+        except BadConfig as err:
+            yield err.message, err.hint
         return
     if not stat.S_ISSOCK(path.lstat().st_mode):
         yield f"{path} is no socket", f"rm {path}"
@@ -206,7 +224,7 @@ def _models(client: Client) -> Problems:
 
 def _nearest(path: Path) -> Path:
     """The path itself, or the nearest folder above it that exists."""
-    return next(p for p in (path, *path.parents) if p.exists())
+    return next(p for p in (path, *path.parents) if os.path.exists(p))  # noqa: PTH110 - never raises
 
 
 CHECKS: dict[str, Callable[[Client], Problems]] = {

@@ -24,6 +24,27 @@ def test_an_open_runtime_directory_is_a_finding(own_home: Path) -> None:
     assert _found("directories") == [(f"{runtime} is open to other users", f"chmod 700 {runtime}")]
 
 
+def test_the_operator_groups_way_into_the_runtime_directory_is_no_finding(own_home: Path) -> None:
+    file = own_home / "config" / "stackctl.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("[daemon]\noperator_group = 'stack'\n")
+    runtime = own_home / "run"
+    runtime.mkdir()
+    runtime.chmod(0o710)
+
+    as_made = _found("directories")
+    runtime.chmod(0o750)
+    wider = _found("directories")
+    file.unlink()
+    runtime.chmod(0o710)
+    without = _found("directories")
+
+    fix = f"chmod 710 {runtime}"
+    assert as_made == []
+    assert wider == [(f"{runtime} is open to more than the operator group", fix)]
+    assert without == [(f"{runtime} is open to other users", f"chmod 700 {runtime}")]
+
+
 def test_a_stale_socket_is_a_finding(own_home: Path) -> None:
     path = own_home / "run" / "stackctld.sock"
     path.parent.mkdir(parents=True, mode=0o700)
