@@ -1,7 +1,8 @@
 """Where things lie: XDG directories as functions; refuses to create anything.
 
 ``STACKCTL_HOME`` overrides all of them (tests, several stacks on a machine).
-Read on every call, never at import, so that a test redirects all state by one variable.
+Read on every call, never at import, so that a test redirects all state by one variable. A home
+that cannot be one is refused here, before anything fails on a path below it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,55 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from stackctl.errors import BadConfig, Denied
+
 
 def _directory(kind: str, variable: str, fallback: str) -> Path:
-    home = os.environ.get("STACKCTL_HOME")
+    home = _home()
     if home:
-        return Path(home) / kind
-    base = os.environ.get(variable)
-    return Path(base) / "stackctl" if base else Path.home() / fallback / "stackctl"
+        return home / kind
+    base = os.environ.get(variable, "")
+    # The XDG specification: a relative path is invalid and ignored.
+    if base.startswith("/"):
+        return Path(base) / "stackctl"
+    return Path.home() / fallback / "stackctl"
+
+
+def _home() -> Path | None:
+    """Give ``STACKCTL_HOME``, None when it is not set.
+
+    Raises:
+        BadConfig: it is relative, or no folder.
+        Denied: this user may not enter it.
+    """
+    home = os.environ.get("STACKCTL_HOME")
+    if not home:
+        return None
+    _absolute("STACKCTL_HOME", home)
+    if not os.path.lexists(home):
+        return Path(home)
+    if not os.path.isdir(home):  # noqa: PTH112 - a string is all that is needed on each call
+        raise BadConfig(
+            f"STACKCTL_HOME={home} is no folder, expected one or a path that is free",
+            hint="unset STACKCTL_HOME",
+        )
+    if not os.access(home, os.X_OK):
+        raise Denied(
+            f"STACKCTL_HOME={home} may not be entered by user {os.getuid()}, expected a folder of"
+            " this user's",
+            hint="unset STACKCTL_HOME",
+        )
+    return Path(home)
+
+
+def _absolute(variable: str, value: str) -> None:
+    # Refused and not completed: the daemon leaves the folder that it is started in.
+    if not value.startswith("/"):
+        meant = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - as text
+        raise BadConfig(
+            f"{variable}={value} is relative, expected an absolute path",
+            hint=f"export {variable}={meant}",
+        )
 
 
 def config_dir() -> Path:
@@ -40,18 +83,22 @@ def cache_dir() -> Path:
 
 def runtime_dir() -> Path:
     """Directory of the socket, 0700; falls back to one under ``/tmp`` that names the uid."""
-    home = os.environ.get("STACKCTL_HOME")
+    home = _home()
     if home:
-        return Path(home) / "run"
-    base = os.environ.get("XDG_RUNTIME_DIR")
+        return home / "run"
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
     # The uid in the name and the ownership check of client and daemon make /tmp safe here.
-    return Path(base) / "stackctl" if base else Path(f"/tmp/stackctl-{os.getuid()}")  # noqa: S108
+    within = base.startswith("/")
+    return Path(base) / "stackctl" if within else Path(f"/tmp/stackctl-{os.getuid()}")  # noqa: S108
 
 
 def socket_path() -> Path:
     """The daemon's control socket."""
     override = os.environ.get("STACKCTL_SOCKET")
-    return Path(override) if override else runtime_dir() / "stackctld.sock"
+    if not override:
+        return runtime_dir() / "stackctld.sock"
+    _absolute("STACKCTL_SOCKET", override)
+    return Path(override)
 
 
 def bundled(name: str) -> Path:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from pathlib import Path
 
 from stackctl import paths
-from stackctl.client.transport import connect
-from stackctl.errors import Conflict, StackctlError, Unreachable, rebuild
+from stackctl.client.transport import MAX_UNIX_PATH_BYTES, connect
+from stackctl.errors import BadConfig, Conflict, StackctlError, Unreachable, rebuild
 
 START_TIMEOUT_S = 60.0
 LOSER_PATIENCE_S = 5.0  # how long another start may take to listen
+BIND_SUFFIX_BYTES = 9
+"""A socket is bound as ``.NAME.PID`` and then renamed; a pid has at most seven digits."""
 
 
 def start() -> None:
@@ -20,9 +24,10 @@ def start() -> None:
     once, one daemon wins the lock; the other command finds it there and is content.
 
     Raises:
-        BadConfig: the daemon refuses its configuration.
+        BadConfig: the daemon refuses its configuration, or the socket's path is too long.
         Unreachable: it did not come up, with what it said.
     """
+    check_length(paths.socket_path())
     # Deferred: only the command that starts the daemon pays for these.
     import subprocess
     import tempfile
@@ -50,6 +55,28 @@ def start() -> None:
     if _listens(LOSER_PATIENCE_S if status == Conflict.exit_code else 0.0):
         return
     raise _failure(status, text)
+
+
+def check_length(path: Path) -> None:
+    """Refuse a socket that the daemon could not bind.
+
+    Raises:
+        BadConfig: the path is too long; the fix names a short one.
+    """
+    length = len(os.fsencode(path))
+    if length <= MAX_UNIX_PATH_BYTES - BIND_SUFFIX_BYTES:
+        return
+    # Deferred: as above. The name tells stacks with long homes apart.
+    import zlib
+
+    folder = Path(f"/tmp/stackctl-{os.getuid()}")  # noqa: S108 - its owner and mode are checked
+    short = folder / f"{zlib.crc32(os.fsencode(path)):08x}.sock"
+    raise BadConfig(
+        f"the socket's path has {length} bytes, expected at most"
+        f" {MAX_UNIX_PATH_BYTES - BIND_SUFFIX_BYTES} (a Unix socket's limit of"
+        f" {MAX_UNIX_PATH_BYTES} bytes, less {BIND_SUFFIX_BYTES} for a temporary name): {path}",
+        hint=f"export STACKCTL_SOCKET={short}",
+    )
 
 
 def _listens(patience_s: float) -> bool:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from stackctl.client.launcher import start
+from stackctl.client.launcher import check_length, start
 from stackctl.errors import BadConfig, Unreachable
 
 
@@ -76,3 +77,32 @@ def test_python_files_of_the_current_folder_are_not_run(
     monkeypatch.chdir(tmp_path)
 
     start()
+
+
+def test_a_socket_that_cannot_be_bound_is_refused_with_a_short_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = "/tmp/" + "a" * 115
+    monkeypatch.setenv("STACKCTL_HOME", home)
+
+    with pytest.raises(BadConfig, match=r"limit of 107 bytes") as caught:
+        start()
+
+    assert "has 139 bytes, expected at most 98 (" in caught.value.message
+    assert caught.value.message.endswith(f": {home}/run/stackctld.sock")
+    command, _, short = caught.value.hint.partition("=")
+    assert command == "export STACKCTL_SOCKET"
+    check_length(Path(short))
+
+
+def test_the_longest_socket_that_is_taken_can_be_bound(tmp_path: Path) -> None:
+    longest = Path("/tmp/" + "a" * 93)
+    check_length(longest)
+    with pytest.raises(BadConfig):
+        check_length(longest.with_name(longest.name + "a"))
+
+    # As the daemon binds it, with the highest pid of Linux.
+    temporary = longest.with_name(f".{longest.name}.4194304")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(temporary))
+    temporary.unlink()
