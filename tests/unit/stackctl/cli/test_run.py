@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -43,9 +45,26 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
         ),
         (
             ["search", "x", "--limit", "many"],
-            'invalid value for "--limit" / "-n": "many" is not a valid int range',
+            'invalid value for "--limit" / "-n": "many" is not a whole number from 1 to 100',
             "stackctl search --help",
         ),
+        (
+            ["search", "x", "--limit", "0"],
+            'invalid value for "--limit" / "-n": "0" is not a whole number from 1 to 100',
+            "stackctl search --help",
+        ),
+        (
+            ["logs", "-n", "-1"],
+            'invalid value for "--lines" / "-n": "-1" is not a whole number of at least 0',
+            "stackctl logs --help",
+        ),
+        (
+            ["completion"],
+            'missing argument "shell", expected "bash", "zsh" or "fish"',
+            "stackctl completion --help",
+        ),
+        (["bogus"], 'no such command "bogus"', "stackctl --help"),
+        (["doc"], 'no such command "doc"; did you mean "doctor"?', "stackctl --help"),
         (["search"], 'missing argument "QUERY..."', "stackctl search --help"),
         (
             ["--json", "--plain", "status"],
@@ -161,3 +180,71 @@ def test_help_opens_no_client() -> None:
     )
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["--json", "--version"]])
+def test_a_closed_stdout_is_no_error(arguments: list[str]) -> None:
+    assert _shell(arguments, ">&-") == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["search", "--help"]])
+def test_a_full_disk_under_stdout_is_told(arguments: list[str]) -> None:
+    status, err = _shell(arguments, ">/dev/full")
+
+    said = "error: the answer could not be written to stdout: No space left on device"
+    assert (status, err) == (1, f"{said}\nfix: df -h .\n")
+
+
+def _shell(arguments: list[str], redirection: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "stackctl", *arguments]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=unmeasured(),
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("by", ["STACKCTL_HOME", "XDG_STATE_HOME"])
+@pytest.mark.parametrize("command", ["doctor", "logs"])
+def test_another_users_home_is_denied(by: str, command: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="sc", dir="/tmp") as home:
+        os.mkdir(f"{home}/state", 0o700)  # noqa: PTH102
+        env = unmeasured() | {"NO_COLOR": "1", "HOME": home}
+        env.pop("STACKCTL_HOME")
+        done = subprocess.run(
+            [sys.executable, "-m", "stackctl", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=env | {by: home},
+            user=65534,
+            cwd="/",
+        )
+
+    if by == "STACKCTL_HOME":
+        assert done.stderr.startswith(f"error: {by}={home} may not be entered by user 65534")
+        assert (done.returncode, done.stderr.splitlines()[1]) == (6, f"fix: unset {by}")
+    elif command == "logs":
+        log = f"{home}/stackctl/stackctld.log"
+        said = f"error: {log} may not be opened by user 65534\nfix: ls -ld {log}\n"
+        assert (done.returncode, done.stderr) == (6, said)
+    else:
+        assert done.returncode == 3, done.stderr
+        assert f"{home} may not be written by this user" in done.stdout
+
+
+def test_a_file_where_a_folder_is_needed_is_no_bug(
+    capsys: pytest.CaptureFixture[str], own_home: Path
+) -> None:
+    own_home.mkdir()
+    (own_home / "state").touch()
+
+    status, _, err = _run(capsys, "logs")
+
+    state = own_home / "state"
+    said = f"error: {state}/stackctld.log: {state} is no folder\nfix: ls -ld {state}\n"
+    assert (status, err) == (1, said)
