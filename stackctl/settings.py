@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,12 +113,9 @@ def load() -> tuple[Settings, list[str]]:
     merged: dict[str, dict[str, Any]] = {}
     sources = ["defaults"]
     for file in files():
-        try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        text = _read(file)
+        if text is None:
             continue
-        except (OSError, UnicodeDecodeError) as err:
-            raise BadConfig(f"{file} cannot be read: {err}", hint=f"ls -l {file}") from err
         _merge(merged, _parse(text, file))
         sources.append(str(file))
     environment = _from_environment()
@@ -127,7 +125,51 @@ def load() -> tuple[Settings, list[str]]:
     try:
         return msgspec.convert(merged, Settings), sources
     except msgspec.ValidationError as err:
-        raise BadConfig(f"configuration: {err}", hint="stackctl config show") from err
+        raise BadConfig(
+            f"configuration: {_worded(str(err))}", hint="stackctl config path"
+        ) from err
+
+
+def _read(file: Path) -> str | None:
+    """Give a file's text; None when there is no such file."""
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as err:
+        look = f"ls -l {shlex.quote(str(file))}"
+        raise BadConfig(f"{file} cannot be read: {err.strerror}", hint=look) from err
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as err:
+        line = data.count(b"\n", 0, err.start) + 1
+        raise BadConfig(
+            f"{file}:{line}: not UTF-8: the byte 0x{data[err.start]:02x}, expected UTF-8 text",
+            hint=_edit(file),
+        ) from err
+
+
+def _edit(file: Path) -> str:
+    """Give the command that mends a file: the file is broken, so none of ours can read it."""
+    return f"${{EDITOR:-vi}} {shlex.quote(str(file))}"
+
+
+def _worded(message: str) -> str:
+    """Name the known keys, the nearest first, where msgspec only says that one is unknown."""
+    unknown = re.search(r"unknown field `(.+?)`(?: - at `\$\.?([\w.]*)`)?", message)
+    if not unknown:
+        return message
+    section = unknown[2] or ""
+    kind = type(getattr(Settings(), section)) if section else Settings
+    # Deferred: only a mistake needs it.
+    from difflib import SequenceMatcher
+
+    def distance(known: str) -> float:
+        return -SequenceMatcher(None, known, unknown[1].lower()).ratio()
+
+    known = ", ".join(sorted(kind.__struct_fields__, key=distance))
+    what = f'key "{unknown[1]}" in [{section}]' if section else f"section [{unknown[1]}]"
+    return f"unknown {what}, expected one of: {known}"
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
@@ -137,11 +179,10 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as err:
         found = re.search(r"line (\d+)", str(err))
         where = f"{file}:{found[1]}" if found else str(file)
-        raise BadConfig(f"{where}: not TOML: {err}", hint=f"${{EDITOR:-vi}} {file}") from err
+        raise BadConfig(f"{where}: not TOML: {err}", hint=_edit(file)) from err
     except msgspec.ValidationError as err:
-        raise BadConfig(
-            f"{file}:{_line(text, str(err))}: {err}", hint="stackctl config show"
-        ) from err
+        message = f"{file}:{_line(text, str(err))}: {_worded(str(err))}"
+        raise BadConfig(message, hint=_edit(file)) from err
     return values
 
 
@@ -187,6 +228,7 @@ def _from_environment() -> dict[str, dict[str, Any]]:
         try:
             msgspec.convert({section: {key: value}}, Settings)
         except msgspec.ValidationError as err:
-            raise BadConfig(f"{variable}={text}: {err}", hint=f"unset {variable}") from err
+            message = f"{variable}={text}: {_worded(str(err))}"
+            raise BadConfig(message, hint=f"unset {variable}") from err
         found.setdefault(section, {})[key] = value
     return found

@@ -72,10 +72,57 @@ def test_text_needs_no_quotes_in_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_file_that_is_not_text_is_refused(config: Path) -> None:
-    config.write_bytes(b"\xff\xfe\x00")
+    config.write_bytes(b"[daemon]\nlog_level = 'caf\xe9'\n")
 
-    with pytest.raises(BadConfig, match="cannot be read"):
+    with pytest.raises(BadConfig) as caught:
         settings.load()
+
+    said = "not UTF-8: the byte 0xe9, expected UTF-8 text"
+    assert caught.value.message == f"{config}:2: {said}"
+    assert caught.value.hint == f"${{EDITOR:-vi}} {config}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "nearest"),
+    [
+        ("[daemon]\nlog_levle = 'x'\n", '2: unknown key "log_levle" in [daemon]', "log_level"),
+        ("[serch]\nrrf_k = 1\n", "1: unknown section [serch]", "search"),
+        ("speed = 1\n", "1: unknown section [speed]", "models"),
+    ],
+)
+def test_a_key_that_is_unknown_is_told_the_known_ones_nearest_first(
+    config: Path, text: str, message: str, nearest: str
+) -> None:
+    config.write_text(text)
+
+    with pytest.raises(BadConfig) as caught:
+        settings.load()
+
+    said, _, known = caught.value.message.partition(", expected one of: ")
+    assert said == f"{config}:{message}"
+    assert nearest in known.split(", ")
+    assert known.startswith(nearest) or nearest == "models"
+
+
+def test_the_fix_of_a_wrong_file_opens_it(config: Path) -> None:
+    for text in ("[search]\nrrf_k = 'x'\n", "[search]\nspeed = 1\n", "[search\n"):
+        config.write_text(text)
+
+        with pytest.raises(BadConfig) as caught:
+            settings.load()
+
+        assert caught.value.hint == f"${{EDITOR:-vi}} {config}"
+
+
+def test_an_unknown_key_of_the_environment_is_told_the_known_ones(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STACKCTL_SEARCH__RFR_K", "1")
+
+    with pytest.raises(BadConfig, match="expected one of: rrf_k, ") as caught:
+        settings.load()
+
+    assert caught.value.hint == "unset STACKCTL_SEARCH__RFR_K"
 
 
 @pytest.mark.parametrize(

@@ -174,3 +174,12 @@ def test_one_folder_that_may_not_be_written_is_one_problem(
     monkeypatch.setattr("os.access", lambda *_: False)
 
     assert _found("directories") == [("/ may not be written by this user", "ls -ld /")]
+
+
+def test_a_socket_that_cannot_be_bound_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACKCTL_HOME", "/tmp/" + "a" * 115)
+
+    [(message, fix)] = _found("socket")
+
+    assert "limit of 107 bytes" in message
+    assert fix.startswith("export STACKCTL_SOCKET=/")
