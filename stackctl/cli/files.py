@@ -25,9 +25,29 @@ def absolute(paths: Sequence[str], *, exist: bool = True) -> list[str]:
     for path in paths:
         full = _absolute(path)
         if exist and not os.path.lexists(full):
-            raise NotFound(f'no file or folder "{as_shown(path)}"', hint="ls")
+            raise _missing(path, full)
         found.append(full)
     return found
+
+
+def _missing(path: str, full: str) -> NotFound:
+    """Name what is there instead: the nearest name, and the folder to look into."""
+    # Deferred: only a mistake needs them.
+    import shlex
+    from difflib import get_close_matches
+
+    folder, name = os.path.split(full)
+    while folder != "/" and not os.path.isdir(folder):  # noqa: PTH112 - as in `_absolute`
+        folder, name = os.path.split(folder)
+    try:
+        close = get_close_matches(name, os.listdir(folder), n=1)  # noqa: PTH208
+    except PermissionError:
+        close = []
+    message = f'no file or folder "{as_shown(path)}"'
+    if close:
+        meant = os.path.join(folder, close[0])  # noqa: PTH118
+        message += f'; did you mean "{as_shown(meant)}"?'
+    return NotFound(message, hint=f"ls -la {shlex.quote(as_shown(folder))}")
 
 
 def as_shown(path: str) -> str:

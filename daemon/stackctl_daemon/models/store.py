@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -148,7 +149,7 @@ class Store:
                 f'model "{request.name}" is on this disk',
                 hint=f"stackctl models remove {request.name}",
             )
-        names = _names(source)
+        names = _names(source, request.name)
         self.root.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=self.root))
         try:
@@ -192,17 +193,35 @@ def _stats(files: list[Path]) -> list[tuple[int, int]]:
     return [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
 
 
-def _names(source: Path) -> list[str]:
+def _names(source: Path, name: str) -> list[str]:
     weights = [n for n in ("model.safetensors", "model.onnx") if (source / n).is_file()]
     if not weights:
-        raise Invalid(f"{source} has neither model.safetensors nor model.onnx")
+        raise Invalid(
+            f"{source} has neither model.safetensors nor model.onnx, expected one of them beside"
+            " tokenizer.json and config.json",
+            hint=_look(source, name),
+        )
     names = [weights[0], "tokenizer.json", "config.json"]
     if weights[0] == "model.onnx":
         names += [f.name for f in source.glob("model.onnx?data")]
     missing = [name for name in names if not (source / name).is_file()]
     if missing:
-        raise Invalid(f"{source} has no {' and no '.join(missing)}")
+        raise Invalid(
+            f"{source} has no {' and no '.join(missing)}, expected it beside {weights[0]}",
+            hint=_look(source, name),
+        )
     return names
+
+
+def _look(source: Path, name: str) -> str:
+    """Give the import of the first folder below that has a whole model, or a look at what is."""
+    if not source.is_dir():
+        return f"ls -la {shlex.quote(str(source.parent))}"
+    for weights in sorted((*source.glob("*/model.safetensors"), *source.glob("*/model.onnx"))):
+        folder = weights.parent
+        if all((folder / beside).is_file() for beside in ("tokenizer.json", "config.json")):
+            return f"stackctl models import {name} {shlex.quote(str(folder))}"
+    return f"ls -la {shlex.quote(str(source))}"
 
 
 def _entry(request: ModelImport, directory: Path, names: list[str]) -> ModelEntry:
@@ -212,7 +231,8 @@ def _entry(request: ModelImport, directory: Path, names: list[str]) -> ModelEntr
         max_tokens = min(int(config["max_position_embeddings"]), 512)
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise Invalid(
-            f"{request.path}/config.json needs hidden_size and max_position_embeddings: {err!r}"
+            f"{request.path}/config.json needs hidden_size and max_position_embeddings: {err!r}",
+            hint=f"cat {shlex.quote(f'{request.path}/config.json')}",
         ) from err
     files = [
         ModelFile(

@@ -36,6 +36,17 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert absolute(["/x/../gone/"], exist=False) == ["/gone"]
 
 
+def test_a_path_that_is_not_there_is_told_what_is(tmp_path: Path) -> None:
+    (tmp_path / "my notes" / "keys").mkdir(parents=True)
+
+    with pytest.raises(NotFound) as caught:
+        absolute([str(tmp_path / "my notes" / "kyes" / "a.md")])
+
+    folder = tmp_path / "my notes"
+    assert caught.value.message.endswith(f'did you mean "{folder}/keys"?')
+    assert caught.value.hint == f"ls -la '{folder}'"
+
+
 def test_a_name_that_is_not_utf8_is_taken(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
     Path(name).touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stackctl.contracts.model import ModelEntry, ModelImport
+from stackctl.errors import Invalid
 from stackctl_daemon.models.store import Store
 
 CONFIG = {
@@ -85,3 +86,25 @@ def test_a_graph_not_yet_built_is_no_problem(tmp_path: Path, source: Path) -> No
 
     assert store.verify(entry) == []
     assert store.ready(entry).graph.exists()
+
+
+def test_a_folder_without_a_model_is_told_where_to_look(tmp_path: Path, source: Path) -> None:
+    def refused(folder: Path) -> Invalid:
+        with pytest.raises(Invalid) as caught:
+            _imported(tmp_path / "models", folder)
+        return caught.value
+
+    empty = tmp_path / "my models"
+    empty.mkdir()
+    bare = refused(empty)
+    source = source.rename(empty / "small")
+    beside = refused(empty)
+    (source / "tokenizer.json").unlink()
+    without = refused(source)
+
+    assert bare.message.startswith(f"{empty} has neither model.safetensors nor model.onnx")
+    assert bare.hint == f"ls -la '{empty}'"
+    assert beside.hint == f"stackctl models import small '{source}'"
+    assert without.message.startswith(f"{source} has no tokenizer.json, expected")
+    assert without.hint == f"ls -la '{source}'"
+    assert refused(source / "config.json").hint == f"ls -la '{source}'"
