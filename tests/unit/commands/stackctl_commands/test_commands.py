@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from control_server import INDEXED, MODEL, ControlServer, error, job, script
+from control_server import COLLECTION, INDEXED, MODEL, ControlServer, error, job, script
 
 from stackctl.cli.run import run
 from stackctl_commands.index import INDEX
@@ -395,6 +395,31 @@ def test_collections_are_listed(cli: Cli) -> None:
     assert out.splitlines()[1].split()[:3] == ["default", "3", "9"]
     assert out.rstrip().endswith("/d (watched)")
     assert cli("collections", "list", "--quiet")[1] == "default\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "-"),
+        (2, "/folder/0, /folder/1 (watched)"),
+        (3, "/folder/0, /folder/1 (watched), /folder/2"),
+        (5, "/folder/0, /folder/1 (watched), /folder/2, 2 more with --json"),
+    ],
+)
+def test_a_collection_shows_the_paths_it_was_fed_from(
+    cli: Cli, server: ControlServer, count: int, shown: str
+) -> None:
+    folders = [f"/folder/{n}" for n in range(count)]
+    sources = [{"path": path, "watched": path == "/folder/1"} for path in folders]
+    server.routes["GET", "/v1/collections"] = {"items": [COLLECTION | {"sources": sources}]}
+
+    head, row = cli("collections", "list")[1].splitlines()
+
+    assert row[head.index("SOURCES") :] == shown
+    every = json.loads(cli("collections", "list", "--json")[1])
+    assert every["items"][0]["sources"] == sources
+    plain = cli("collections", "list", "--plain")[1].rstrip("\n").split("\t")[-1]
+    assert plain == ", ".join(folders)
 
 
 def test_a_collection_is_removed(cli: Cli, server: ControlServer) -> None:
