@@ -18,8 +18,10 @@ from stackctl.contracts.device import Device
 from stackctl.contracts.event import Event
 from stackctl.settings import DeviceSettings, InferenceSettings, ModelSettings
 from stackctl_daemon.devices.inventory import inventory
+from stackctl_daemon.inference.adapters.base import Input, ModelSpec
+from stackctl_daemon.inference.adapters.text_embedding import TextEmbedding
 from stackctl_daemon.inference.service import InferenceService
-from stackctl_daemon.inference.session import Session
+from stackctl_daemon.inference.session import DevicePolicy
 from stackctl_daemon.models.service import ModelService
 
 CACHE = Path(os.environ.get("STACKCTL_TEST_MODELS") or Path.home() / ".cache" / "stackctl-tests")
@@ -70,10 +72,12 @@ def with_service(
 def direct(store: ModelService, texts: list[str]) -> np.ndarray:
     """Each text alone, in this process."""
     ready = asyncio.run(store.ready("default"))
-    session = Session(
-        str(ready.graph), str(ready.tokenizer), kind="cpu", threads=1, max_tokens=256
+    spec = ModelSpec(
+        "m", ready.directory, ready.graph, ready.tokenizer, max_tokens=256, dimensions=384
     )
-    rows = [session.embed([item.ids]) for item in session.tokenize(texts)]
+    model = TextEmbedding(spec, DevicePolicy("cpu").open)
+    units = model.prepare([Input(text=text) for text in texts], {})
+    rows = [model.compute([unit]) for unit in units]
     return np.concatenate(rows)
 
 
@@ -98,6 +102,6 @@ async def pid_of(
 
 async def busy(service: InferenceService, sink: Sink) -> None:
     """Wait until a batch was computed while texts still wait."""
-    while not (sink.events and service.queued_texts):
+    while not (sink.events and service.pool.queued):
         sink.news.clear()
         await sink.news.wait()

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-ModelTask = Literal["embedding"]
+ModelTask = Literal[
+    "embedding",
+    "rerank",
+    "generation",
+    "image-embedding",
+    "image-text-embedding",
+    "image-classification",
+    "ocr",
+    "file-type",
+    "voice-activity",
+    "transcription",
+    "tensor",
+]
+"""What a model does; ``tensor``: a graph whose tensors are asked for as they are."""
 ModelState = Literal["absent", "present", "corrupt"]
 
 
@@ -28,13 +41,20 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     task: ModelTask
     summary: str
     licence: str
-    dimensions: int
-    max_tokens: int
-    architecture: Literal["bert-safetensors", "onnx"]
-    """How the ONNX graph comes about: built over the safetensors, or one of the files."""
+    architecture: Literal["bert-safetensors", "onnx", "files"]
+    """How the graph comes about: built over the safetensors, the ``.onnx`` file, or not at all:
+    the adapter opens the files itself."""
     files: list[ModelFile]
+    adapter: str = "text-embedding"
+    """How inputs become tensors and tensors results: a name of ``inference.adapters``."""
+    dimensions: int = 0
+    """Of its vectors; 0: it gives none."""
+    max_tokens: int = 0
+    """Its window; 0: it reads no text."""
     pooling: Literal["mean"] = "mean"
     aliases: list[str] = []
+    options: dict[str, Any] = {}
+    """The adapter's own."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from stackctl.settings import DeviceSettings
 from stackctl_daemon.devices.inventory import inventory
 from stackctl_daemon.http.registry import Request
 from stackctl_daemon.inference.routes import routes
-from stackctl_daemon.inference.service import InferenceService
+from stackctl_daemon.inference.service import Ask, InferenceService
 from stackctl_daemon.models.service import ModelService
 
 pytestmark = pytest.mark.model
@@ -67,7 +67,7 @@ def test_two_devices_share_a_call(store: ModelService) -> None:
         pytest.skip(f"needs two cores: {problems}")
 
     async def body(service: InferenceService, sink: Sink) -> None:
-        done = await service.embed_texts(texts, priority="batch")
+        done = await service.embed_texts(texts, ask=Ask(priority="batch"))
 
         np.testing.assert_allclose(done.vectors, expected, atol=2e-5)
         assert done.device == "cpu:0,cpu:1"
@@ -81,7 +81,7 @@ def test_two_devices_share_a_call(store: ModelService) -> None:
 def test_full_queue_refuses_with_retry_after(store: ModelService) -> None:
     async def body(service: InferenceService, sink: Sink) -> None:
         first = asyncio.ensure_future(service.embed_texts(sentences(30)))
-        await until_on_loop(lambda: service.queued_texts)
+        await until_on_loop(lambda: service.pool.queued)
         with pytest.raises(Overloaded) as caught:
             await service.embed_texts(["one more"] * 3)
 
@@ -98,7 +98,7 @@ def test_interactive_request_overtakes_a_backlog(store: ModelService) -> None:
         await service.embed_texts(["warm"])
         sink.events.clear()
         backlog = asyncio.ensure_future(
-            service.embed_texts(["word " * 250] * 60, priority="batch")
+            service.embed_texts(["word " * 250] * 60, ask=Ask(priority="batch"))
         )
         await busy(service, sink)
         before = len(sink.events)
@@ -122,7 +122,7 @@ def test_cancelled_call_frees_its_place(store: ModelService) -> None:
         begun = time.monotonic()
         await service.embed_texts(["next"])
 
-        assert service.queued_texts == 0
+        assert service.pool.queued == 0
         assert time.monotonic() - begun < 3
 
     with_service(store, body)
@@ -152,7 +152,7 @@ def test_cuda_device_without_cuda_is_an_error_and_never_the_cpu(store: ModelServ
 
 def test_route_checks_the_number_of_texts(store: ModelService) -> None:
     async def body(service: InferenceService, sink: Sink) -> None:
-        (route,) = routes(service)
+        route = routes(service)[0]
         assert route.body is not None
 
         async def post(texts: list[str]) -> Any:
@@ -160,7 +160,7 @@ def test_route_checks_the_number_of_texts(store: ModelService) -> None:
             return await route.handler(Request("r", "POST", "/v1/embed", {}, {}, parsed, 0))
 
         for texts in ([], ["x"] * 2049):
-            with pytest.raises(Invalid, match="texts"):
+            with pytest.raises(Invalid, match="expected 1 to 2048"):
                 await post(texts)
         reply = (await post(["x"])).body
         assert (reply.count, reply.dimensions) == (1, 384)

@@ -40,7 +40,7 @@ def test_killed_worker_answers_every_request_after_its_restart(store: ModelServi
         state = service.live()["cpu:0"]
         assert state["worker_restarts"] == 1
         assert state["worker_pid"] != first
-        assert service.queued_texts == 0
+        assert service.pool.queued == 0
 
     with_service(store, body)
 
@@ -51,7 +51,7 @@ def test_text_that_sees_three_deaths_alone_fails(store: ModelService) -> None:
             last = None
             while True:
                 last = await pid_of(service, other_than=last)
-                await until_on_loop(lambda: service.queued_texts)
+                await until_on_loop(lambda: service.pool.queued)
                 os.kill(last, signal.SIGKILL)
 
         killing = asyncio.ensure_future(killer())

@@ -17,13 +17,18 @@ class ReadyModel(Protocol):
         ...
 
     @property
-    def graph(self) -> Path:
-        """ONNX graph; its external data lies beside it."""
+    def directory(self) -> Path:
+        """Where its files lie."""
         ...
 
     @property
-    def tokenizer(self) -> Path:
-        """``tokenizer.json``."""
+    def graph(self) -> Path | None:
+        """ONNX graph, its external data beside it; None where the adapter opens the files."""
+        ...
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """``tokenizer.json``; None where there is none."""
         ...
 
 
@@ -37,4 +42,3 @@ class ModelStore(Protocol):
             NotFound: no such model, or its files are not here (hint: ``stackctl models pull``).
             ModelCorrupt: a file's bytes are wrong.
         """
-        ...

@@ -1,13 +1,14 @@
 """Frames between the daemon and a worker; refuses to know what is done with them.
 
 A frame is the sizes of header and body as two little-endian uint32, a msgpack header, a body of
-raw bytes. Both ends are the same installation, so there is no version.
+raw bytes. Both ends are the same installation, so there is no version. Times are of the
+monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,24 +16,59 @@ Priority = Literal["interactive", "batch"]
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Open a session; replaces one of the same name."""
+    """Open a model; replaces one of the same name that nobody waits for."""
 
     key: str
-    """Name and digest of the model's files."""
+    """Name and digest of the model's files and options."""
     name: str
+    adapter: str
+    directory: str
     graph: str
+    """Empty where the adapter opens the files of the directory itself."""
     tokenizer: str
     max_tokens: int
     dimensions: int
+    options: dict[str, Any] = {}
+    """The adapter's own."""
 
 
-class Embed(msgspec.Struct, frozen=True, tag="embed"):
-    """Embed texts; answered by `Embedded` or `Refused`."""
+class Unload(msgspec.Struct, frozen=True, tag="unload"):
+    """Close a model once nobody waits for it; answered by `Unloaded`."""
+
+    key: str
+
+
+class Tensor(msgspec.Struct, frozen=True, array_like=True):
+    """Where a tensor stands in the body: they follow one another, C order, little-endian."""
+
+    item: int
+    """The input or result that it belongs to; -1: a row of it for each."""
+    name: str
+    dtype: str
+    """As numpy writes it: ``<f4``."""
+    shape: list[int]
+
+
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    """Compute inputs of one kind; answered by `Answer`, `Refused`, or `Part` and then one of them.
+
+    One of ``texts``, ``blobs`` and ``tensors`` says what the inputs are.
+    """
 
     id: int
     key: str
-    texts: list[str]
     priority: Priority
+    texts: list[str] = []
+    blobs: list[int] = []
+    """Sizes of the inputs, which follow one another in the body."""
+    tensors: list[Tensor] = []
+    options: dict[str, Any] = {}
+    deadline: float = 0.0
+    """When nobody waits any more; 0: never."""
+    user: int = -1
+    """Whose share of the device it takes."""
+    stream: bool = False
+    """Send results in parts as they come about."""
 
 
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
@@ -48,11 +84,33 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
-    """A session is open."""
+    """A model is open."""
 
     key: str
     name: str
     execution_provider: str
+    load_s: float
+    memory_bytes: int
+    """Growth of the worker's proportional set size: measured, so an estimate."""
+
+
+class Unloaded(msgspec.Struct, frozen=True, tag="unloaded"):
+    """A model is closed."""
+
+    key: str
+    name: str
+    memory_bytes: int
+    """What the worker gave back."""
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+    """A model could not be opened; whoever asks for it is refused in the same words."""
+
+    key: str
+    name: str
+    message: str
+    hint: str = ""
+    device_fault: bool = False
 
 
 class Computed(msgspec.Struct, frozen=True, tag="computed"):
@@ -62,18 +120,35 @@ class Computed(msgspec.Struct, frozen=True, tag="computed"):
     items: int
     tokens: int
     duration_s: float
+    padded_tokens: int = 0
+    queue_s: float = 0.0
+    """How long the item that waited longest did."""
 
 
-class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
-    """Vectors of a request: the body is ``(count, dimensions)`` float32, little-endian."""
+class Part(msgspec.Struct, frozen=True, tag="part"):
+    """A piece of a streamed answer."""
+
+    id: int
+    item: int
+    value: Any
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Results of a request; their tensors are the body."""
 
     id: int
     count: int
-    dimensions: int
+    values: list[Any]
+    """One a result, or empty where the tensors say all."""
+    tensors: list[Tensor]
     tokens: int
     truncated: int
     queue_s: float
+    """From arrival to the first batch that took part of it."""
+    batch_s: float
+    """In batches, from the first one's start to the last one's end, beyond its own share."""
     compute_s: float
+    """Its share, by cost, of the batches it was in."""
     execution_provider: str
 
 
@@ -85,10 +160,12 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     hint: str = ""
     device_fault: bool = False
     """The device is at fault, not the request: another device may do it."""
+    code: str = "failed"
+    """Code of the class in `stackctl.errors`."""
 
 
-Command = Load | Embed | Forget
-Report = Ready | Loaded | Computed | Embedded | Refused
+Command = Load | Unload | Run | Forget
+Report = Ready | Loaded | Unloaded | LoadFailed | Computed | Part | Answer | Refused
 
 PREFIX = struct.Struct("<II")
 MAX_FRAME_BYTES = 1 << 30

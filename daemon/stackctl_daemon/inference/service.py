@@ -1,6 +1,6 @@
-"""Texts to vectors over all devices: admission, splitting, routing, events.
+"""Models on devices for the rest of the daemon: which model, how it is asked, what came of it.
 
-Refuses to compute: the workers do.
+Refuses to compute, which the workers do, and to route, which the pool does.
 """
 
 from __future__ import annotations
@@ -8,42 +8,84 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from stackctl.contracts.device import Device
-from stackctl.errors import Failed, ModelCorrupt, NotFound, Overloaded, WorkerCrashed
+from stackctl.contracts.model import ModelEntry
+from stackctl.errors import Invalid, ModelCorrupt, NotFound, StackctlError
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.adapters.base import Input, Result
+from stackctl_daemon.inference.bodies import rows_of, unpack_results
+from stackctl_daemon.inference.pool import Outcome, Pool, Task
 from stackctl_daemon.inference.ports import ModelStore, ReadyModel
-from stackctl_daemon.inference.worker_handle import DeviceFault, Piece, WorkerHandle
+from stackctl_daemon.inference.worker_handle import WorkerHandle
 from stackctl_daemon.tasks import TaskOwner
 
-_PIECE_TEXTS = 256
-"""Texts in a piece at most: bounds a frame, and what one death repeats."""
-_SPLIT_FROM = 4
-"""Texts per device below which a call is not worth splitting."""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What came of a request, and how it came about."""
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Vectors of a call, and how they came about."""
-
-    vectors: npt.NDArray[np.float32]
-    """``(count, dimensions)``, L2-normalised rows, in the order of the texts."""
-    model: str
+    entry: ModelEntry
+    results: list[Result] = field(default_factory=list)
+    """One an input, in order; empty in `Embedded`."""
     tokens: int
     truncated: int
     device: str
     """Ids of the devices that took part, joined by commas."""
     execution_provider: str
     queue_s: float
+    batch_s: float
     compute_s: float
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.entry.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded(Done):
+    """Vectors of a request for embeddings."""
+
+    vectors: npt.NDArray[np.float32]
+    """``(count, dimensions)``, L2-normalised rows, in the order of the texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """How a request is to be treated."""
+
+    priority: wire.Priority = "interactive"
+    options: dict[str, Any] = field(default_factory=dict)
+    """The adapter's own."""
+    timeout_s: float = 0.0
+    """After which nobody waits; 0: never."""
+    user: int = -1
+    """Whose share it takes."""
+
+
+_TRUST_S = 1.0
+"""For how long a model's files are believed unchanged: looking costs more than a small batch."""
+
+
+class _Known(NamedTuple):
+    ready: ReadyModel
+    load: wire.Load
+    checked_at: float
+
+
+class _Ended(NamedTuple):
+    outcomes: list[Outcome]
+    error: StackctlError | None
 
 
 class InferenceService:
@@ -63,11 +105,9 @@ class InferenceService:
         self._sink = event_sink
         self._devices = list(devices)
         self._wedge_timeout_s = wedge_timeout_s
-        self._workers: list[WorkerHandle] = []
         self._tasks = TaskOwner()
-        self._queued = 0
-        self._rate = 50.0
-        self._answered_at = 0.0
+        self._known: dict[str, _Known] = {}
+        self.pool = Pool(max_queued=settings.max_queued_texts)
 
     async def start(self) -> None:
         """Watch over the workers and warm them up in the background."""
@@ -79,26 +119,22 @@ class InferenceService:
                 wedge_timeout_s=self._wedge_timeout_s,
             )
             worker.start()
-            self._workers.append(worker)
+            self.pool.workers.append(worker)
         self._tasks.spawn(self._warm(), name="inference-warm")
 
     async def close(self) -> None:
         """End the workers."""
         await self._tasks.close()
-        await asyncio.gather(*(worker.close() for worker in self._workers))
+        await asyncio.gather(*(worker.close() for worker in self.pool.workers))
 
     async def embed(
         self, texts: Sequence[str], *, model: str, priority: wire.Priority
     ) -> Embedded:
         """Embed any number of texts, in order; see `embed_texts`."""
-        return await self.embed_texts(texts, model=model, priority=priority)
+        return await self.embed_texts(texts, model=model, ask=Ask(priority=priority))
 
     async def embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        model: str = "default",
-        priority: wire.Priority = "interactive",
+        self, texts: Sequence[str], *, model: str = "default", ask: Ask = Ask()
     ) -> Embedded:
         """Embed texts on the least loaded devices.
 
@@ -106,19 +142,60 @@ class InferenceService:
             Overloaded: the queue is full.
             NotFound: the model is not here.
             ModelCorrupt: its files are wrong.
+            Invalid: the model does not embed text.
+            TimedOut: ``ask.timeout_s`` passed.
             WorkerCrashed: the texts end every worker they meet.
             Failed: no device can run the model.
         """
-        ready = await self._ready(model)
-        load = _load(ready)
-        limit = self._settings.max_queued_texts
-        # A call larger than the whole queue goes through it in parts.
-        window = len(texts) if len(texts) <= limit else max(1, limit // 2)
-        answers: list[tuple[WorkerHandle, wire.Embedded, bytes]] = []
-        for start in range(0, len(texts), max(1, window)):
-            part = list(texts[start : start + window])
-            answers += await self._admit(load, part, priority)
-        return _join(ready, answers)
+        known = await self._lookup(model)
+        entry = known.ready.entry
+        if entry.task != "embedding":
+            raise Invalid(
+                f'model "{entry.name}" does {entry.task}, not embedding',
+                hint="stackctl models list",
+            )
+        inputs = [Input(text=text) for text in texts]
+        outcomes = await self.pool.run(_task(known.load, inputs, ask))
+        rows = [rows_of(outcome.answer, outcome.body) for outcome in outcomes]
+        vectors = rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else None
+        if vectors is None:
+            vectors = np.empty((0, entry.dimensions), np.float32)
+        return Embedded(vectors=vectors, **_account(entry, outcomes))
+
+    async def run(
+        self, inputs: Sequence[Input], *, model: str = "default", ask: Ask = Ask()
+    ) -> Done:
+        """Compute inputs of any kind; raises as `embed_texts`."""
+        known = await self._lookup(model)
+        outcomes = await self.pool.run(_task(known.load, inputs, ask))
+        results = [r for o in outcomes for r in unpack_results(o.answer, o.body)]
+        return Done(results=results, **_account(known.ready.entry, outcomes))
+
+    async def stream(
+        self, item: Input, *, model: str = "default", ask: Ask = Ask()
+    ) -> AsyncIterator[Any]:
+        """Compute one input: pieces (plain values) as they come about, `Done` last."""
+        known = await self._lookup(model)
+        pieces: asyncio.Queue[Any] = asyncio.Queue()
+        task = _task(known.load, [item], ask, on_part=lambda part: pieces.put_nowait(part.value))
+
+        async def work() -> None:
+            try:
+                pieces.put_nowait(_Ended(await self.pool.run(task), None))
+            except StackctlError as err:
+                pieces.put_nowait(_Ended([], err))
+
+        running = self._tasks.spawn(work(), name="inference-stream")
+        try:
+            while not isinstance(piece := await pieces.get(), _Ended):
+                yield piece
+        finally:
+            running.cancel()  # whoever reads may stop at any piece
+        if piece.error:
+            raise piece.error
+        outcomes = piece.outcomes
+        results = [r for o in outcomes for r in unpack_results(o.answer, o.body)]
+        yield Done(results=results, **_account(known.ready.entry, outcomes))
 
     def live(self) -> dict[str, dict[str, Any]]:
         """Give each device's worker: values of the fields of `Device` that are ours."""
@@ -127,117 +204,46 @@ class InferenceService:
                 "worker_state": worker.state,
                 "worker_pid": worker.pid,
                 "worker_restarts": worker.restarts,
-                "execution_provider": ", ".join(sorted(set(worker.providers.values()))),
-                "models": sorted(worker.providers),
+                "execution_provider": ", ".join(
+                    sorted({model.execution_provider for model in worker.models.values()})
+                ),
+                "models": sorted(model.load.name for model in worker.models.values()),
             }
-            for worker in self._workers
+            for worker in self.pool.workers
         }
 
     def problems(self) -> list[str]:
         """Give what keeps a device from being used, in words."""
-        return [worker.problem for worker in self._workers if worker.problem]
+        return [worker.problem for worker in self.pool.workers if worker.problem]
 
     def loaded_on(self, model: str) -> list[str]:
         """Give the ids of the devices that hold a model now."""
-        return [worker.device.id for worker in self._workers if model in worker.providers]
+        return [
+            worker.device.id
+            for worker in self.pool.workers
+            if any(held.load.name == model for held in worker.models.values())
+        ]
 
-    @property
-    def queued_texts(self) -> int:
-        """Texts admitted and not answered."""
-        return self._queued
+    async def entry(self, model: str) -> ModelEntry:
+        """Give the entry of a model whose files are here, by name, alias or ``default``."""
+        return (await self._lookup(model)).ready.entry
 
-    async def _ready(self, model: str) -> ReadyModel:
+    async def _lookup(self, model: str) -> _Known:
         name = self._settings.default_model if model == "default" else model
-        return await self._store.ready(name)
+        known = self._known.get(name)
+        if known is None or time.monotonic() - known.checked_at > _TRUST_S:
+            self._known.pop(name, None)
+            ready = await self._store.ready(name)
+            known = self._known[name] = _Known(ready, load_message(ready), time.monotonic())
+        return known
 
     async def _warm(self) -> None:
         try:
-            load = _load(await self._ready("default"))
+            known = await self._lookup("default")
         except (NotFound, ModelCorrupt):
             return  # said again to the first who asks, and by the model area's health
-        for worker in self._candidates(set()):
-            worker.warm(load)
-
-    async def _admit(
-        self, load: wire.Load, texts: list[str], priority: wire.Priority
-    ) -> list[tuple[WorkerHandle, wire.Embedded, bytes]]:
-        if self._queued + len(texts) > self._settings.max_queued_texts:
-            wait_s = min(60.0, max(0.1, self._queued / self._rate))
-            raise Overloaded(
-                f"{self._queued} texts are queued, {len(texts)} more are above "
-                f"{self._settings.max_queued_texts}",
-                hint="stackctl devices list",
-                retry_after_s=round(wait_s, 1),
-            )
-        self._queued += len(texts)
-        begun = time.monotonic()
-        try:
-            parts = self._split(texts)
-            async with asyncio.TaskGroup() as group:
-                running = [group.create_task(self._run(load, part, priority)) for part in parts]
-            rate = len(texts) / max(time.monotonic() - begun, 1e-3)
-            self._rate += 0.2 * (rate - self._rate)
-            return [answer for task in running for answer in task.result()]
-        except ExceptionGroup as err:
-            # One is enough to say: the parts of a call fail alike.
-            raise _first(err) from None
-        finally:
-            self._queued -= len(texts)
-
-    def _split(self, texts: list[str]) -> list[list[str]]:
-        devices = max(1, len(self._candidates(set())))
-        pieces = min(devices, max(1, len(texts) // _SPLIT_FROM))
-        # Several pieces a device, so that a slower one gets fewer of them.
-        if pieces > 1:
-            pieces = min(devices * 4, max(devices, len(texts) // 16))
-        size = min(_PIECE_TEXTS, -(-len(texts) // pieces))
-        return [texts[i : i + size] for i in range(0, len(texts), size)]
-
-    async def _run(
-        self, load: wire.Load, texts: list[str], priority: wire.Priority
-    ) -> list[tuple[WorkerHandle, wire.Embedded, bytes]]:
-        """Compute the texts; those whose workers keep dying are halved until one stands alone.
-
-        A long piece may just have been unlucky: halves are shorter in the line of fire, and a
-        text that really ends workers is in the end refused by itself.
-        """
-        try:
-            return [await self._run_whole(load, texts, priority)]
-        except WorkerCrashed:
-            if len(texts) == 1:
-                raise
-        half = len(texts) // 2
-        first = await self._run(load, texts[:half], priority)
-        return first + await self._run(load, texts[half:], priority)
-
-    async def _run_whole(
-        self, load: wire.Load, texts: list[str], priority: wire.Priority
-    ) -> tuple[WorkerHandle, wire.Embedded, bytes]:
-        tried: set[str] = set()
-        fault: DeviceFault | None = None
-        while workers := self._candidates(tried):
-            worker = min(workers, key=lambda w: (w.state == "failed", w.load))
-            piece = Piece(
-                load,
-                texts,
-                priority,
-                sum(map(len, texts)) + len(texts),
-                asyncio.get_running_loop().create_future(),
-            )
-            try:
-                report, data = await worker.run(piece)
-                return worker, report, data
-            except DeviceFault as err:
-                tried.add(worker.device.id)
-                fault = err
-        raise fault or Failed("no device can compute", hint="stackctl devices list")
-
-    def _candidates(self, tried: set[str]) -> list[WorkerHandle]:
-        """Give the usable GPUs, or else the CPU devices; one with a fault is a last resort."""
-        left = [worker for worker in self._workers if worker.device.id not in tried]
-        sound = [worker for worker in left if not worker.problem]
-        gpus = [worker for worker in sound if worker.device.kind == "cuda"]
-        return gpus or sound or left
+        for worker in self.pool.candidates():
+            worker.warm(known.load)
 
     def _record(self, device: str, batch: wire.Computed) -> None:
         self._sink.emit(
@@ -249,41 +255,56 @@ class InferenceService:
                 items=batch.items,
                 tokens=batch.tokens,
                 duration_s=batch.duration_s,
+                attributes={"padded_tokens": batch.padded_tokens, "queue_s": batch.queue_s},
             )
         )
 
 
-def _load(ready: ReadyModel) -> wire.Load:
+def load_message(ready: ReadyModel) -> wire.Load:
+    """Give the message that loads a model; its key changes when anything of it does."""
     entry = ready.entry
-    digest = hashlib.sha256("".join(file.sha256 for file in entry.files).encode()).hexdigest()
+    told = [*(file.sha256 for file in entry.files), entry.adapter]
+    told.append(msgspec.json.encode(entry.options, order="sorted").decode())
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
     return wire.Load(
         key=f"{entry.name}@{digest[:16]}",
         name=entry.name,
-        graph=str(ready.graph),
-        tokenizer=str(ready.tokenizer),
+        adapter=entry.adapter,
+        directory=str(ready.directory),
+        graph=str(ready.graph) if ready.graph else "",
+        tokenizer=str(ready.tokenizer) if ready.tokenizer else "",
         max_tokens=entry.max_tokens,
         dimensions=entry.dimensions,
+        options=entry.options,
     )
 
 
-def _join(ready: ReadyModel, answers: list[tuple[WorkerHandle, wire.Embedded, bytes]]) -> Embedded:
-    reports = [report for _, report, _ in answers]
-    data = b"".join(body for _, _, body in answers)
-    vectors = np.frombuffer(data, "<f4").reshape(-1, ready.entry.dimensions)
-    return Embedded(
-        vectors=vectors,
-        model=ready.entry.name,
-        tokens=sum(report.tokens for report in reports),
-        truncated=sum(report.truncated for report in reports),
-        device=",".join(sorted({worker.device.id for worker, _, _ in answers})),
-        execution_provider=",".join(sorted({report.execution_provider for report in reports})),
-        queue_s=max((report.queue_s for report in reports), default=0.0),
-        compute_s=sum(report.compute_s for report in reports),
+def _task(
+    load: wire.Load,
+    inputs: Sequence[Input],
+    ask: Ask,
+    on_part: Callable[[wire.Part], None] | None = None,
+) -> Task:
+    return Task(
+        load=load,
+        inputs=inputs,
+        priority=ask.priority,
+        options=ask.options,
+        deadline=time.monotonic() + ask.timeout_s if ask.timeout_s else 0.0,
+        user=ask.user,
+        on_part=on_part,
     )
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _account(entry: ModelEntry, outcomes: list[Outcome]) -> dict[str, Any]:
+    answers = [outcome.answer for outcome in outcomes]
+    return {
+        "entry": entry,
+        "tokens": sum(answer.tokens for answer in answers),
+        "truncated": sum(answer.truncated for answer in answers),
+        "device": ",".join(sorted({outcome.worker.device.id for outcome in outcomes})),
+        "execution_provider": ",".join(sorted({a.execution_provider for a in answers})),
+        "queue_s": max((answer.queue_s for answer in answers), default=0.0),
+        "batch_s": max((answer.batch_s for answer in answers), default=0.0),
+        "compute_s": sum(answer.compute_s for answer in answers),
+    }

@@ -1,4 +1,4 @@
-"""An embedding model on ONNX Runtime, the only importer of it and of tokenizers.
+"""Graphs on ONNX Runtime, the only importer of it.
 
 Refuses to run anywhere but on the device it was made for: ONNX Runtime falls back to the CPU
 in silence, so the session is asked what it got.
@@ -6,53 +6,65 @@ in silence, so the session is asked what it got.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
-from tokenizers import Tokenizer
 
 from stackctl.errors import Failed
+from stackctl_daemon.inference.adapters.base import Array
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# A tokenizer reads all of a text before it cuts; no window of tokens needs more characters.
-_MAX_CHARACTERS = 1 << 16
-
-FloatArray = npt.NDArray[np.float32]
 
 
 class DeviceUnusable(Failed):
     """The device cannot run the model; another one may."""
 
 
-class Tokens(NamedTuple):
-    """A text as the model reads it."""
+@dataclass(frozen=True, slots=True)
+class DevicePolicy:
+    """How graphs are opened on a device."""
 
-    ids: list[int]
-    truncated: bool
+    kind: str
+    """``cpu`` or ``cuda``."""
+    threads: int = 1
+    share_weights: bool = False
+    """Map weights instead of repacking them: replicas share them; slower for single inputs."""
+
+    def open(self, graph: Path, *, outputs: Sequence[str] | None = None) -> OrtSession:
+        """Open a graph; see `adapters.base.OpenSession`."""
+        return OrtSession(graph, self, outputs)
 
 
-class Session:
-    """One model on one device."""
+class OrtSession:
+    """One graph on one device."""
 
-    def __init__(self, graph: str, tokenizer: str, *, kind: str, threads: int, max_tokens: int):
-        self._tokenizer = Tokenizer.from_file(tokenizer)
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens)
+    def __init__(
+        self, graph: Path, policy: DevicePolicy, outputs: Sequence[str] | None = None
+    ) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = policy.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Shapes differ from batch to batch: a memory plan for each would only grow.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = _PROVIDERS[kind]
-        if kind == "cuda":
+        if policy.share_weights:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        wanted = _PROVIDERS[policy.kind]
+        if policy.kind == "cuda":
             ort.preload_dlls()  # the CUDA libraries of the nvidia-* packages, when installed
+        source: str | bytes = str(graph)
+        if outputs:
+            source = _tapped(graph, outputs)
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(graph.parent)
+            )
         try:
             self._session = ort.InferenceSession(
-                graph, options, providers=list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+                source, options, providers=list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
             )
         except Exception as err:  # ORT's own exceptions share no base class
             raise Failed(f"ONNX Runtime cannot open {graph}: {err}") from err
@@ -63,46 +75,34 @@ class Session:
                 hint="stackctl doctor",
             )
         self.execution_provider: str = got[0]
-        self._inputs = {item.name for item in self._session.get_inputs()}
-        outputs = [item.name for item in self._session.get_outputs()]
-        self._pooled = "sentence_embedding" in outputs
-        self._output = "sentence_embedding" if self._pooled else outputs[0]
+        self.inputs: Mapping[str, tuple[str, list[int | str | None]]] = {
+            item.name: (item.type, list(item.shape)) for item in self._session.get_inputs()
+        }
+        self.outputs: Sequence[str] = [item.name for item in self._session.get_outputs()]
 
-    def tokenize(self, texts: list[str]) -> list[Tokens]:
-        """Turn texts into token ids, cut to the model's window."""
-        cut = [text[:_MAX_CHARACTERS] for text in texts]
-        return [
-            Tokens(encoding.ids, bool(encoding.overflowing) or len(text) > _MAX_CHARACTERS)
-            for text, encoding in zip(texts, self._tokenizer.encode_batch(cut), strict=True)
-        ]
-
-    def embed(self, batch: list[list[int]]) -> FloatArray:
-        """Give ``(batch, dimensions)`` float32, L2-normalised rows.
-
-        Raises:
-            Failed: the model did not give finite numbers.
-        """
-        width = max(map(len, batch))
-        ids = np.zeros((len(batch), width), np.int64)
-        mask = np.zeros_like(ids)
-        for row, tokens in enumerate(batch):
-            ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        kept: dict[str, Any] = {name: feed[name] for name in self._inputs if name in feed}
-        made = cast("FloatArray", self._session.run([self._output], kept)[0])
-        vectors: FloatArray = made.astype("<f4", copy=False)
-        if not self._pooled and vectors.ndim == 3:
-            vectors = _pool(vectors, mask)
-        if not np.isfinite(vectors).all():
-            raise Failed("the model gave numbers that are not finite")
-        return vectors
+    def run(self, outputs: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
+        """Compute; see `adapters.base.Session`."""
+        kept: Any = dict(feed)
+        try:
+            found: list[Array] = self._session.run(list(outputs) if outputs else None, kept)
+        except Exception as err:  # as above
+            raise Failed(f"ONNX Runtime: {err}") from err
+        return found
 
 
-def _pool(hidden: FloatArray, mask: npt.NDArray[np.int64]) -> FloatArray:
-    """Mean over the tokens, then L2, for graphs that do neither."""
-    column = mask[:, :, None].astype(np.float32)
-    mean = (hidden * column).sum(1) / np.maximum(column.sum(1), 1)
-    length = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    pooled: FloatArray = (mean / length).astype("<f4", copy=False)
-    return pooled
+def _tapped(graph: Path, outputs: Sequence[str]) -> bytes:
+    """Give a graph with more outputs.
+
+    Messages of protobuf that follow one another are merged, so a ``ModelProto`` of nothing but
+    ``graph.output`` (fields 7 and 12 of onnx.proto) adds them without a parser.
+    """
+    infos = b"".join(_field(12, _field(1, name.encode())) for name in outputs)
+    return graph.read_bytes() + _field(7, infos)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    size, encoded = len(payload), bytearray()
+    while size > 0x7F:
+        encoded.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | 2, *encoded, size]) + payload

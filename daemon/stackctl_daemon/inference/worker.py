@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import os
 import queue
 import signal
@@ -15,53 +16,38 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from collections import deque
+from pathlib import Path
 
 import numpy as np
 
-from stackctl.errors import StackctlError
+from stackctl.errors import Failed, Invalid, StackctlError, TimedOut
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.batching import Item, LengthQueue
-from stackctl_daemon.inference.session import DeviceUnusable, FloatArray, Session
+from stackctl_daemon.inference.adapters import open_adapter
+from stackctl_daemon.inference.adapters.base import ModelSpec, Result
+from stackctl_daemon.inference.batching import Item
+from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
+from stackctl_daemon.inference.memory import pss_bytes, trim
+from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
+from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream
 
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    command: wire.Embed
-    session: Session
-    name: str
-    vectors: FloatArray
-    left: int
-    tokens: int
-    truncated: int
-    arrived: float
-    started: float | None = None
-    compute_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Model:
-    load: wire.Load
-    session: Session | None
-    fault: wire.Refused | None = None
-    queues: dict[str, LengthQueue[_Pending]] = field(
-        default_factory=lambda: {"interactive": LengthQueue(), "batch": LengthQueue()}
-    )
 
 
 class Worker:
     """Runs commands until its socket closes."""
 
-    def __init__(self, channel: socket.socket, *, kind: str, threads: int, batch_tokens: int):
+    def __init__(self, channel: socket.socket, *, policy: DevicePolicy, batch_tokens: int):
         self._channel = channel
-        self._kind = kind
-        self._threads = threads
+        self._policy = policy
         self._batch_tokens = batch_tokens
-        self._inbox: queue.SimpleQueue[tuple[float, wire.Command] | None] = queue.SimpleQueue()
-        self._models: dict[str, _Model] = {}
-        self._pending: dict[int, _Pending] = {}
+        self._inbox: queue.SimpleQueue[tuple[float, wire.Command, bytes] | None] = (
+            queue.SimpleQueue()
+        )
+        self._models: dict[str, Model] = {}
+        self._pending: dict[int, Pending] = {}
+        self._streams: dict[str, deque[Stream]] = {name: deque() for name in PRIORITIES}
+        self._closing: set[str] = set()
         self._arrivals = 0
 
     def run(self) -> None:
@@ -70,6 +56,8 @@ class Worker:
         self._send(wire.Ready(os.getpid()))
         while self._drain():
             self._compute()
+            for key in list(self._closing):
+                self._unload(key)
 
     def _read(self) -> None:
         try:
@@ -77,14 +65,13 @@ class Worker:
                 while prefix := stream.read(wire.PREFIX.size):
                     header, body = wire.sizes(prefix)
                     command = wire.read_command(stream.read(header))
-                    stream.read(body)
-                    self._inbox.put((time.monotonic(), command))
+                    self._inbox.put((time.monotonic(), command, stream.read(body)))
         finally:
             self._inbox.put(None)
 
     def _drain(self) -> bool:
         """Take what waits, or wait for something; tell whether there is more to do."""
-        block = not any(len(q) for m in self._models.values() for q in m.queues.values())
+        block = all(model.idle for model in self._models.values())
         while True:
             try:
                 got = self._inbox.get(block=block)
@@ -92,116 +79,269 @@ class Worker:
                 return True
             if got is None:
                 return False
-            block = False
-            arrived, command = got
-            if isinstance(command, wire.Load):
+            arrived, command, body = got
+            if isinstance(command, wire.Run):
+                block = False
+                self._accept(command, body, arrived)
+            elif isinstance(command, wire.Load):
                 self._load(command)
-            elif isinstance(command, wire.Embed):
-                self._accept(command, arrived)
+            elif isinstance(command, wire.Unload):
+                self._closing.add(command.key)
+                self._unload(command.key)
             else:
-                pending = self._pending.pop(command.id, None)
-                if pending:
-                    for waiting in self._models[pending.command.key].queues.values():
-                        waiting.drop(pending)
+                self._forget(command.id)
+
+    def _forget(self, number: int) -> None:
+        pending = self._pending.pop(number, None)
+        if pending:
+            for waiting in pending.model.queues.values():
+                waiting.drop(pending)
+
+    # -- models -----------------------------------------------------------------------------
 
     def _load(self, command: wire.Load) -> None:
-        fault, session = None, None
+        self._closing.discard(command.key)
+        if command.key in self._models and self._models[command.key].adapter is not None:
+            return
+        before, began = pss_bytes(), time.monotonic()
+        fault, adapter = None, None
+        spec = ModelSpec(
+            name=command.name,
+            directory=Path(command.directory),
+            graph=Path(command.graph) if command.graph else None,
+            tokenizer=Path(command.tokenizer) if command.tokenizer else None,
+            max_tokens=command.max_tokens,
+            dimensions=command.dimensions,
+            options=command.options,
+        )
         try:
-            session = Session(
-                command.graph,
-                command.tokenizer,
-                kind=self._kind,
-                threads=self._threads,
-                max_tokens=command.max_tokens,
-            )
+            adapter = open_adapter(command.adapter, spec, self._policy.open)
         except Exception as err:  # whatever a file of another's making raises is its fault
             text = err.message if isinstance(err, StackctlError) else f"{command.name}: {err!r}"
             hint = err.hint if isinstance(err, StackctlError) else ""
-            fault = wire.Refused(0, text, hint, isinstance(err, DeviceUnusable))
+            fault = wire.LoadFailed(
+                command.key, command.name, text, hint, isinstance(err, DeviceUnusable)
+            )
         for key, model in list(self._models.items()):
-            idle = not any(map(len, model.queues.values()))
-            if model.load.name == command.name and key != command.key and idle:
-                del self._models[key]
-        self._models[command.key] = _Model(command, session, fault)
-        if session:
-            self._send(wire.Loaded(command.key, command.name, session.execution_provider))
+            if model.load.name == command.name and key != command.key:
+                self._closing.add(key)
+                self._unload(key)
+        self._models[command.key] = Model(command, adapter, fault)
+        if adapter:
+            grown = max(0, pss_bytes() - before)
+            took = time.monotonic() - began
+            self._send(
+                wire.Loaded(command.key, command.name, adapter.execution_provider, took, grown)
+            )
+        elif fault:
+            self._send(fault)
 
-    def _accept(self, command: wire.Embed, arrived: float) -> None:
-        model = self._models[command.key]
-        if model.session is None:
-            fault = model.fault or wire.Refused(0, "no session")
-            self._send(wire.Refused(command.id, fault.message, fault.hint, fault.device_fault))
+    def _unload(self, key: str) -> None:
+        """Close a model that was asked to go, once nobody waits for it."""
+        model = self._models.get(key)
+        if model is None:
+            self._closing.discard(key)
             return
-        texts = model.session.tokenize(command.texts)
-        pending = _Pending(
+        if not model.idle:
+            return
+        self._closing.discard(key)
+        before, name = pss_bytes(), model.load.name
+        del self._models[key], model
+        gc.collect()
+        trim()
+        self._send(wire.Unloaded(key, name, max(0, before - pss_bytes())))
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def _accept(self, command: wire.Run, body: bytes, arrived: float) -> None:
+        model = self._models.get(command.key)
+        if model is None or model.adapter is None:
+            fault = model.fault if model else None
+            text = fault.message if fault else f"{command.key} is not loaded"
+            self._send(
+                wire.Refused(
+                    command.id,
+                    text,
+                    fault.hint if fault else "",
+                    fault.device_fault if fault else False,
+                )
+            )
+            return
+        try:
+            inputs = unpack_inputs(command, body)
+            units = model.adapter.prepare(inputs, command.options)
+            if command.stream and not model.adapter.streams:
+                raise Invalid(f'model "{model.load.name}" does not stream')
+        except Exception as err:  # an adapter meets any bytes; its libraries raise anything
+            self._refuse(command.id, model, err)
+            return
+        rows = model.adapter.rows
+        pending = Pending(
             command,
-            model.session,
-            model.load.name,
-            np.zeros((len(texts), model.load.dimensions), "<f4"),
-            left=len(texts),
-            tokens=sum(len(t.ids) for t in texts),
-            truncated=sum(t.truncated for t in texts),
+            model,
+            np.zeros((len(units), rows), "<f4") if rows else [None] * len(units),
+            left=len(units),
+            tokens=sum(unit.tokens for unit in units),
+            truncated=sum(unit.truncated for unit in units),
             arrived=arrived,
         )
         self._pending[command.id] = pending
+        if not units:
+            self._done(pending)
         waiting = model.queues[command.priority]
-        for row, text in enumerate(texts):
+        for row, unit in enumerate(units):
             self._arrivals += 1
-            waiting.add(Item(len(text.ids), self._arrivals, row, text.ids, pending))
+            waiting.add(Item(unit.cost, self._arrivals, row, unit, pending, command.user))
 
     def _compute(self) -> None:
-        """Run one batch: interactive first, then the oldest."""
-        for priority in ("interactive", "batch"):
-            waiting = [m.queues[priority] for m in self._models.values() if m.queues[priority]]
-            if waiting:
-                self._run(min(waiting, key=lambda q: q.oldest).take(self._batch_tokens))
+        """Run one batch, or a step of a stream: interactive first, then the oldest."""
+        for priority in PRIORITIES:
+            streams = self._streams[priority]
+            busy = bool(streams)
+            if busy:
+                self._step(streams)
+            found = [m for m in self._models.values() if m.queues[priority]]
+            if found:
+                model = min(found, key=lambda m: m.queues[priority].oldest)
+                adapter = model.adapter
+                if adapter is not None:
+                    budget = adapter.budget(self._batch_tokens)
+                    self._start(model, model.queues[priority].take(budget))
+            if busy or found:
                 return
 
-    def _run(self, batch: list[Item[_Pending]]) -> None:
-        session = batch[0].request.session
+    def _start(self, model: Model, batch: list[Item[Pending]]) -> None:
+        """Run a batch without those whom nobody waits for any more."""
+        now = time.monotonic()
+        alive = []
+        for item in batch:
+            request = item.request
+            deadline = request.command.deadline
+            if request.command.id not in self._pending:
+                continue
+            if deadline and now > deadline:
+                late = TimedOut(
+                    f"{model.load.name}: not begun {now - request.arrived:.1f} s after it arrived"
+                )
+                self._give_up(request, late)
+            elif request.command.stream and model.adapter is not None:
+                self._open_stream(model, item, now)
+            else:
+                alive.append(item)
+        if alive:
+            self._run(model, alive)
+
+    def _run(self, model: Model, batch: list[Item[Pending]]) -> None:
+        assert model.adapter is not None  # noqa: S101 - nothing is queued for a fault
         start = time.monotonic()
         try:
-            vectors = session.embed([item.ids for item in batch])
-            dimensions = batch[0].request.vectors.shape[1]
-            if vectors.shape[1] != dimensions:
-                raise ValueError(f"vectors of {vectors.shape[1]}, the entry says {dimensions}")
+            results = model.adapter.compute([item.unit for item in batch])
+            if len(results) != len(batch):
+                raise Failed(f"{len(results)} results of {len(batch)} inputs")
         except Exception as err:  # ORT's exceptions share no base class
-            if len(batch) > 1:  # out of memory, or one bad text: find it
+            if len(batch) > 1:  # out of memory, or one bad input: find it
                 middle = len(batch) // 2
-                self._run(batch[:middle])
-                self._run(batch[middle:])
-            elif batch[0].request.command.id in self._pending:
-                del self._pending[batch[0].request.command.id]
-                message = f"{batch[0].request.name}: {err}"
-                self._send(wire.Refused(batch[0].request.command.id, message))
+                self._run(model, batch[:middle])
+                self._run(model, batch[middle:])
+            else:
+                self._give_up(batch[0].request, err)
             return
         end = time.monotonic()
-        tokens = sum(item.length for item in batch)
-        self._send(wire.Computed(batch[0].request.name, len(batch), tokens, end - start))
-        for item, vector in zip(batch, vectors, strict=True):
+        cost = sum(item.length for item in batch)
+        longest = max(item.length for item in batch)
+        waited = start - min(item.request.arrived for item in batch)
+        tokens = sum(item.unit.tokens for item in batch)
+        padded = longest * len(batch) if tokens else 0
+        self._send(wire.Computed(model.load.name, len(batch), tokens, end - start, padded, waited))
+        for item, result in zip(batch, results, strict=True):
             request = item.request
-            request.vectors[item.row] = vector
+            request.results[item.row] = result
             request.left -= 1
             if request.started is None:
                 request.started = start
-            request.compute_s += (end - start) * item.length / max(tokens, 1)
+            request.compute_s += (end - start) * item.length / max(cost, 1)
             if not request.left and request.command.id in self._pending:
-                del self._pending[request.command.id]
-                self._answer(request)
+                self._done(request, end)
 
-    def _answer(self, request: _Pending) -> None:
-        count, dimensions = request.vectors.shape
-        reply = wire.Embedded(
+    def _done(self, request: Pending, end: float = 0.0) -> None:
+        del self._pending[request.command.id]
+        values, tensors, body = pack_results(request.results)
+        started = request.started or request.arrived
+        reply = wire.Answer(
             id=request.command.id,
-            count=count,
-            dimensions=dimensions,
+            count=len(request.results),
+            values=values,
+            tensors=tensors,
             tokens=request.tokens,
             truncated=request.truncated,
-            queue_s=(request.started or request.arrived) - request.arrived,
+            queue_s=started - request.arrived,
+            batch_s=max(0.0, end - started - request.compute_s),
             compute_s=request.compute_s,
-            execution_provider=request.session.execution_provider,
+            execution_provider=(
+                request.model.adapter.execution_provider if request.model.adapter else ""
+            ),
         )
-        self._send(reply, request.vectors.tobytes())
+        self._send(reply, body)
+
+    def _give_up(self, request: Pending, err: Exception) -> None:
+        """Refuse a request that is not answered or refused yet, and drop the rest of it."""
+        if request.command.id in self._pending:
+            self._forget(request.command.id)
+            self._refuse(request.command.id, request.model, err)
+
+    def _refuse(self, number: int, model: Model, err: Exception) -> None:
+        ours = err if isinstance(err, StackctlError) else None
+        self._send(
+            wire.Refused(
+                number,
+                ours.message if ours else f"{model.load.name}: {err}",
+                ours.hint if ours else "",
+                isinstance(err, DeviceUnusable),
+                ours.code if ours else Failed.code,
+            )
+        )
+
+    # -- streams ----------------------------------------------------------------------------
+
+    def _open_stream(self, model: Model, item: Item[Pending], now: float) -> None:
+        assert model.adapter is not None  # noqa: S101 - nothing is queued for a fault
+        item.request.started = item.request.started or now
+        model.streams += 1
+        streams = self._streams[item.request.command.priority]
+        streams.append(Stream(item.request, model.adapter.stream(item.unit), item))
+
+    def _step(self, streams: deque[Stream]) -> None:
+        """Have one stream give its next piece; streams take turns."""
+        stream = streams.popleft()
+        request, model = stream.request, stream.request.model
+        if request.command.id not in self._pending:
+            model.streams -= 1
+            return
+        start, piece, ended = time.monotonic(), None, False
+        try:
+            piece = next(stream.pieces)
+        except StopIteration:
+            ended = True
+        except Exception as err:  # as of a batch
+            model.streams -= 1
+            self._give_up(request, err)
+            return
+        end = time.monotonic()
+        request.compute_s += end - start
+        if isinstance(piece, Result):
+            request.results[stream.item.row] = piece
+            ended = True
+        elif not ended:
+            self._send(wire.Part(request.command.id, stream.item.row, piece))
+        if not ended:
+            streams.append(stream)
+            return
+        model.streams -= 1
+        unit = stream.item.unit
+        self._send(wire.Computed(model.load.name, 1, unit.tokens, request.compute_s))
+        request.left -= 1
+        if not request.left:
+            self._done(request, end)
 
     def _send(self, report: wire.Report, body: bytes = b"") -> None:
         self._channel.sendall(wire.pack(report, body))
@@ -215,6 +355,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kind", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--cores", default="")
     parser.add_argument("--batch-tokens", type=int, required=True)
+    parser.add_argument("--share-weights", action="store_true")
     options = parser.parse_args(arguments)
     # The kernel ends us with the daemon, even while we compute.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -224,12 +365,10 @@ def main(arguments: list[str]) -> int:
     cores = {int(core) for core in options.cores.split(",") if core}
     if cores:
         os.sched_setaffinity(0, cores)
-    threads = len(cores) or 1
+    policy = DevicePolicy(options.kind, len(cores) or 1, options.share_weights)
     with socket.socket(fileno=options.fd) as channel:
         try:
-            Worker(
-                channel, kind=options.kind, threads=threads, batch_tokens=options.batch_tokens
-            ).run()
+            Worker(channel, policy=policy, batch_tokens=options.batch_tokens).run()
         except (BrokenPipeError, ConnectionResetError):
             return 0  # the daemon closed the socket
     return 0

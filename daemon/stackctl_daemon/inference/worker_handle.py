@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from stackctl.contracts.device import Device
-from stackctl.errors import Failed, StackctlError, WorkerCrashed
+from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
 from stackctl_daemon.tasks import TaskOwner
 
 log = logging.getLogger(__name__)
@@ -39,25 +36,38 @@ class DeviceFault(Failed):
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """Texts that go to one worker together."""
+    """Inputs that go to one worker together."""
 
     load: wire.Load
-    texts: list[str]
+    fields: dict[str, Any]
+    """Fields of `wire.Run` that describe the inputs; see `bodies.pack_inputs`."""
+    body: bytes
+    count: int
     priority: wire.Priority
     weight: int
-    """Characters: what the device is loaded with."""
-    answer: asyncio.Future[tuple[wire.Embedded, bytes]]
+    """Bytes: what the device is loaded with."""
+    answer: asyncio.Future[tuple[wire.Answer, bytes]]
+    options: dict[str, Any] = field(default_factory=dict)
+    deadline: float = 0.0
+    user: int = -1
+    on_part: Callable[[wire.Part], None] | None = None
+    """Takes the pieces of a streamed answer; None: it is not streamed."""
+    parts: int = 0
     id: int = 0
     deaths: int = 0
     issued: bool = False
 
 
 @dataclass(slots=True)
-class _Process:
-    process: asyncio.subprocess.Process
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    loaded: set[str] = field(default_factory=set)
+class LoadedModel:
+    """A model that a worker holds now."""
+
+    load: wire.Load
+    execution_provider: str
+    load_s: float
+    memory_bytes: int
+    used_at: float
+    """When it was last asked for, by the monotonic clock."""
 
 
 class WorkerHandle:
@@ -70,6 +80,7 @@ class WorkerHandle:
         batch_tokens: int,
         on_batch: Callable[[str, wire.Computed], None],
         wedge_timeout_s: float = 120.0,
+        share_weights: bool = False,
     ):
         self.device = device
         self.state: WorkerState = "off"
@@ -77,16 +88,19 @@ class WorkerHandle:
         self.pid: int | None = None
         self.problem = ""
         """Why the device cannot be used; empty when it can."""
-        self.providers: dict[str, str] = {}
-        """Execution provider by the model's name, for the models that are loaded now."""
+        self.models: dict[str, LoadedModel] = {}
+        """By key, those that are loaded now."""
         self._batch_tokens = batch_tokens
         self._on_batch = on_batch
         self._wedge_timeout_s = wedge_timeout_s
         self._tasks = TaskOwner()
         self._wanted = asyncio.Event()
-        self._preload: dict[str, wire.Load] = {}
+        self._share_weights = share_weights
+        self._wanted_models: dict[str, wire.Load] = {}
+        """By key: loaded again after every restart."""
+        self._unloads: dict[str, asyncio.Future[int]] = {}
         self._pieces: dict[int, Piece] = {}
-        self._live: _Process | None = None
+        self._live: WorkerProcess | None = None
         self._number = 0
         self._failures = 0
         self._heard = 0.0
@@ -94,7 +108,7 @@ class WorkerHandle:
 
     @property
     def load(self) -> int:
-        """Characters that wait or are computed."""
+        """Bytes that wait or are computed."""
         return sum(piece.weight for piece in self._pieces.values())
 
     def start(self) -> None:
@@ -103,12 +117,29 @@ class WorkerHandle:
 
     def warm(self, load: wire.Load) -> None:
         """Have a model loaded, now and after every restart."""
-        self._preload[load.name] = load
+        self._want(load)
         self._wanted.set()
         self._pump()
 
-    async def run(self, piece: Piece) -> tuple[wire.Embedded, bytes]:
-        """Give the vectors of a piece.
+    def in_use(self, key: str) -> int:
+        """Requests that hold a model: it is not unloaded before they end."""
+        return sum(piece.load.key == key for piece in self._pieces.values())
+
+    async def unload(self, key: str) -> int:
+        """Close a model once nobody waits for it; give the bytes that came back."""
+        self._wanted_models.pop(key, None)
+        if self._live is None or key not in self._live.loaded:
+            self.models.pop(key, None)
+            return 0
+        waiting = self._unloads.get(key)
+        if waiting is None:
+            waiting = self._unloads[key] = asyncio.get_running_loop().create_future()
+            self._live.loaded.discard(key)
+            self._write(wire.Unload(key))
+        return await asyncio.shield(waiting)
+
+    async def run(self, piece: Piece) -> tuple[wire.Answer, bytes]:
+        """Give the results of a piece.
 
         Raises:
             WorkerCrashed: it saw too many workers die.
@@ -118,7 +149,9 @@ class WorkerHandle:
         self._number += 1
         piece.id = self._number
         self._pieces[piece.id] = piece
-        self._preload[piece.load.name] = piece.load
+        self._want(piece.load)
+        if piece.load.key in self.models:
+            self.models[piece.load.key].used_at = time.monotonic()
         self._wanted.set()
         self._pump()
         try:
@@ -154,7 +187,9 @@ class WorkerHandle:
     async def _serve(self) -> str:
         """Run one process to its end; tell why it ended."""
         try:
-            live = await self._spawn()
+            live = await spawn(
+                self.device, batch_tokens=self._batch_tokens, share_weights=self._share_weights
+            )
         except OSError as err:
             return f"cannot start: {err}"
         self._live, self.pid, self._heard = live, live.process.pid, time.monotonic()
@@ -166,7 +201,8 @@ class WorkerHandle:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the status of the process says more
         finally:
-            self._live, self.pid, self.providers = None, None, {}
+            self._live, self.pid, self.models = None, None, {}
+            self._settle_unloads()
             watch.cancel()
             live.writer.close()
             if live.process.returncode is None and self._closing:
@@ -181,33 +217,7 @@ class WorkerHandle:
             reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return reason
 
-    async def _spawn(self) -> _Process:
-        ours, theirs = socket.socketpair()
-        cores = ",".join(map(str, self.device.cores))
-        command = [sys.executable, "-P", "-m", "stackctl_daemon.inference.worker"]
-        command += ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
-        command += ["--kind", self.device.kind, "--cores", cores]
-        command += ["--batch-tokens", str(self._batch_tokens)]
-        environment = dict(os.environ)
-        if self.device.kind == "cuda":
-            environment["CUDA_VISIBLE_DEVICES"] = self.device.uuid or self.device.id[5:]
-        with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    env=environment,
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                )
-            except BaseException:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
-        return _Process(process, reader, writer)
-
-    async def _listen(self, live: _Process) -> None:
+    async def _listen(self, live: WorkerProcess) -> None:
         while True:
             header, body = wire.sizes(await live.reader.readexactly(wire.PREFIX.size))
             report = wire.read_report(await live.reader.readexactly(header))
@@ -216,40 +226,80 @@ class WorkerHandle:
             self._hear(report, data)
 
     def _hear(self, report: wire.Report, data: bytes) -> None:
-        if isinstance(report, wire.Ready):
-            self.state = "ready"
-        elif isinstance(report, wire.Loaded):
-            self.providers[report.name] = report.execution_provider
-            self.problem = ""
-        elif isinstance(report, wire.Computed):
-            self._on_batch(self.device.id, report)
-        elif isinstance(report, wire.Embedded):
+        if isinstance(report, wire.Answer):
             self._failures = 0
             piece = self._pieces.pop(report.id, None)
             if piece and not piece.answer.done():
                 piece.answer.set_result((report, data))
             self._pump()
-        else:
+        elif isinstance(report, wire.Computed):
+            self._on_batch(self.device.id, report)
+        elif isinstance(report, wire.Part):
+            streamed = self._pieces.get(report.id)
+            if streamed and streamed.on_part:
+                streamed.parts += 1
+                streamed.on_part(report)
+        elif isinstance(report, wire.Refused):
             self._refused(report)
+        elif isinstance(report, wire.Ready):
+            self.state = "ready"
+        else:
+            self._hear_of_model(report)
+
+    def _hear_of_model(self, report: wire.Loaded | wire.Unloaded | wire.LoadFailed) -> None:
+        if isinstance(report, wire.Loaded):
+            load = self._wanted_models.get(report.key)
+            self.problem = ""
+            if load:
+                self.models[report.key] = LoadedModel(
+                    load,
+                    report.execution_provider,
+                    report.load_s,
+                    report.memory_bytes,
+                    time.monotonic(),
+                )
+            return
+        if isinstance(report, wire.LoadFailed):
+            log.warning("model_not_loaded device=%s %s", self.device.id, report.message)
+            if self._live:
+                self._live.loaded.discard(report.key)  # the next request tries anew
+            self._wanted_models.pop(report.key, None)
+            if report.device_fault:
+                self._blame_device(report.message)
+        self.models.pop(report.key, None)
+        waiting = self._unloads.pop(report.key, None)
+        if waiting and not waiting.done():
+            waiting.set_result(report.memory_bytes if isinstance(report, wire.Unloaded) else 0)
+
+    def _blame_device(self, message: str) -> None:
+        self.problem = f"{self.device.id}: {message}"
+        self.state = "failed"
+
+    def _settle_unloads(self) -> None:
+        """A process that ended gave everything back."""
+        for waiting in self._unloads.values():
+            if not waiting.done():
+                waiting.set_result(0)
+        self._unloads.clear()
 
     def _refused(self, report: wire.Refused) -> None:
         piece = self._pieces.pop(report.id, None)
         if piece is None:
             return
-        kind = DeviceFault if report.device_fault else Failed
+        kind = DeviceFault if report.device_fault else BY_CODE.get(report.code, Failed)
         if report.device_fault:
-            self.problem = f"{self.device.id}: {report.message}"
-            self.state = "failed"
-        if self._live:
-            self._live.loaded.discard(piece.load.key)  # the next request tries anew
-        self._fail(piece, kind(f"{self.device.id}: {report.message}", hint=report.hint))
+            self._blame_device(report.message)
+        message = report.message
+        if kind in (DeviceFault, Failed):
+            message = f"{self.device.id}: {message}"
+        self._fail(piece, kind(message, hint=report.hint))
         self._pump()
 
     def _pump(self) -> None:
         """Send what may be sent: suspects alone, everything else at once."""
         if self._live is None:
             return
-        for load in self._preload.values():
+        for load in list(self._wanted_models.values()):
             self._load(load)
         waiting = list(self._pieces.values())
         suspects = [piece for piece in waiting if piece.deaths]
@@ -266,17 +316,33 @@ class WorkerHandle:
             self._heard = time.monotonic()  # an idle worker owes no sign of life
         self._load(piece.load)
         piece.issued = True
-        self._write(wire.Embed(piece.id, piece.load.key, piece.texts, piece.priority))
+        command = wire.Run(
+            piece.id,
+            piece.load.key,
+            piece.priority,
+            options=piece.options,
+            deadline=piece.deadline,
+            user=piece.user,
+            stream=piece.on_part is not None,
+            **piece.fields,
+        )
+        self._write(command, piece.body)
+
+    def _want(self, load: wire.Load) -> None:
+        for key, other in list(self._wanted_models.items()):
+            if other.name == load.name and key != load.key:
+                del self._wanted_models[key]  # the worker closes it when it opens the new one
+        self._wanted_models[load.key] = load
 
     def _load(self, load: wire.Load) -> None:
         if self._live and load.key not in self._live.loaded:
             self._live.loaded.add(load.key)
             self._write(load)
 
-    def _write(self, command: wire.Command) -> None:
-        # Unbounded by the transport, bounded by the texts that the service admits.
+    def _write(self, command: wire.Command, body: bytes = b"") -> None:
+        # Unbounded by the transport, bounded by the inputs that the service admits.
         if self._live and not self._live.writer.is_closing():
-            self._live.writer.write(wire.pack(command))
+            self._live.writer.write(wire.pack(command, body))
 
     def _died(self, reason: str) -> None:
         for piece in list(self._pieces.values()):
@@ -284,22 +350,23 @@ class WorkerHandle:
                 continue
             piece.issued = False
             piece.deaths += 1
-            if piece.deaths >= MAX_DEATHS:
+            # What was streamed cannot be taken back, so it is not begun anew.
+            if piece.deaths >= MAX_DEATHS or piece.parts:
                 del self._pieces[piece.id]
                 error = WorkerCrashed(
                     f"{piece.deaths} workers of {self.device.id} died on a request of "
-                    f"{len(piece.texts)} texts, the last by {reason}",
+                    f"{piece.count} inputs, the last by {reason}",
                     hint="stackctl doctor",
                 )
-                if len(piece.texts) == 1:
-                    error.text = piece.texts[0]
+                if piece.count == 1:
+                    error.text = next(iter(piece.fields.get("texts", ())), "")
                 self._fail(piece, error)
 
     def _fail(self, piece: Piece, error: StackctlError) -> None:
         if not piece.answer.done():
             piece.answer.set_exception(error)
 
-    async def _watch(self, live: _Process) -> None:
+    async def _watch(self, live: WorkerProcess) -> None:
         """Kill a worker that holds a request and gives no sign of life."""
         while True:
             await asyncio.sleep(self._wedge_timeout_s / 4)

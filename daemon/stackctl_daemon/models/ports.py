@@ -12,7 +12,9 @@ class ReadyModel(NamedTuple):
     """A model whose files are on disk and verified."""
 
     entry: ModelEntry
-    graph: Path
-    """ONNX graph; its external data lies beside it."""
-    tokenizer: Path
-    """``tokenizer.json``."""
+    directory: Path
+    """Where its files lie."""
+    graph: Path | None
+    """ONNX graph, its external data beside it; None where the adapter opens the files."""
+    tokenizer: Path | None
+    """``tokenizer.json``; None where there is none."""

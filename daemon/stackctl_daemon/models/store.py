@@ -118,11 +118,14 @@ class Store:
         problems = self.verify(entry, trust_marker=True)
         if problems:
             raise ModelCorrupt(f'model "{entry.name}": {"; ".join(problems)}', hint=pull)
+        names = [file.name for file in entry.files]
+        graph = None
         if entry.architecture == "onnx":
-            graph = directory / next(f.name for f in entry.files if f.name.endswith(".onnx"))
-        else:
+            graph = directory / next(name for name in names if name.endswith(".onnx"))
+        elif entry.architecture == "bert-safetensors":
             graph = self._graph(entry.name)
-        return ReadyModel(entry, graph, directory / "tokenizer.json")
+        tokenizer = directory / "tokenizer.json" if "tokenizer.json" in names else None
+        return ReadyModel(entry, directory, graph, tokenizer)
 
     def remove(self, name: str) -> bool:
         """Remove a model's files; tell whether there were any."""

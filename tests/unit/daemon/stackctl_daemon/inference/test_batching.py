@@ -57,3 +57,31 @@ def test_every_text_is_taken_once_within_the_bound_and_the_oldest_first(
         assert len(batch) == 1 or max(i.length for i in batch) * len(batch) <= bound
         left -= numbers
     assert not left
+
+
+def test_one_question_does_not_wait_for_another_users_backlog() -> None:
+    queue: LengthQueue[str] = LengthQueue()
+    for number in range(1000):
+        queue.add(Item(100, number, 0, None, "backlog", user=1))
+    queue.take(200)
+    queue.add(Item(10, 2000, 0, None, "question", user=2))
+
+    # The newcomer is level with the least served, so the older input may go first, once.
+    batches = [queue.take(200) for _ in range(2)]
+
+    assert any(item.request == "question" for batch in batches for item in batch)
+
+
+def test_users_who_wait_get_equal_cost_whatever_they_queued() -> None:
+    queue: LengthQueue[str] = LengthQueue()
+    number = 0
+    for user, length, count in ((1, 10, 900), (2, 100, 90)):
+        for _ in range(count):
+            number += 1
+            queue.add(Item(length, number, 0, None, "r", user=user))
+    served = {1: 0, 2: 0}
+    while sum(served.values()) < 9000:
+        for item in queue.take(100):
+            served[item.user] += item.length
+
+    assert abs(served[1] - served[2]) <= 200

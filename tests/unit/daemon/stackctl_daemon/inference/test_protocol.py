@@ -9,7 +9,7 @@ from stackctl_daemon.inference import protocol as wire
 
 @given(st.integers(0, 2**40), st.lists(st.text()), st.binary())
 def test_frames_come_back_as_they_were(number: int, texts: list[str], body: bytes) -> None:
-    command = wire.Embed(number, "key", texts, "batch")
+    command = wire.Run(number, "key", "batch", texts=texts)
 
     frame = wire.pack(command, body)
     header, rest = wire.sizes(frame[:8])

@@ -1,0 +1,191 @@
+"""Requests over the workers: admission, splitting, routing, trying again elsewhere.
+
+Refuses to know what a model is, beyond the message that loads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stackctl.errors import Failed, Overloaded, TimedOut, WorkerCrashed
+from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.bodies import pack_inputs
+from stackctl_daemon.inference.worker_handle import DeviceFault, Piece, WorkerHandle
+
+_PIECE_INPUTS = 256
+"""Inputs in a piece at most: bounds a frame, and what one death repeats."""
+_SPLIT_FROM = 4
+"""Inputs per device below which a request is not worth splitting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A request for one model."""
+
+    load: wire.Load
+    inputs: Sequence[Input]
+    priority: wire.Priority = "interactive"
+    options: dict[str, Any] = field(default_factory=dict)
+    deadline: float = 0.0
+    """By the monotonic clock; 0: none."""
+    user: int = -1
+    on_part: Callable[[wire.Part], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a worker answered to some of the inputs."""
+
+    worker: WorkerHandle
+    answer: wire.Answer
+    body: bytes
+
+
+class Pool:
+    """The workers of this machine."""
+
+    def __init__(self, *, max_queued: int) -> None:
+        self.workers: list[WorkerHandle] = []
+        self.queued = 0
+        """Inputs admitted and not answered."""
+        self._max_queued = max_queued
+        self._rate = 50.0
+
+    async def run(self, task: Task) -> list[Outcome]:
+        """Compute the inputs on the least loaded devices; outcomes in the inputs' order.
+
+        Raises:
+            Overloaded: the queue is full.
+            TimedOut: the deadline passed.
+            WorkerCrashed: the inputs end every worker they meet.
+            Failed: no device can run the model.
+        """
+        total, limit = len(task.inputs), self._max_queued
+        # A request larger than the whole queue goes through it in parts.
+        window = total if total <= limit else max(1, limit // 2)
+        outcomes: list[Outcome] = []
+        for start in range(0, total, max(1, window)):
+            part = replace(task, inputs=task.inputs[start : start + window])
+            outcomes += await self._admit(part)
+        return outcomes
+
+    def candidates(self, tried: set[str] | frozenset[str] = frozenset()) -> list[WorkerHandle]:
+        """Give the usable GPUs, or else the CPU devices; one with a fault is a last resort."""
+        left = [worker for worker in self.workers if worker.device.id not in tried]
+        sound = [worker for worker in left if not worker.problem]
+        gpus = [worker for worker in sound if worker.device.kind == "cuda"]
+        return gpus or sound or left
+
+    async def _admit(self, task: Task) -> list[Outcome]:
+        count = len(task.inputs)
+        if self.queued + count > self._max_queued:
+            wait_s = min(60.0, max(0.1, self.queued / self._rate))
+            raise Overloaded(
+                f"{self.queued} inputs are queued, {count} more are above {self._max_queued}",
+                hint="stackctl devices list",
+                retry_after_s=round(wait_s, 1),
+            )
+        self.queued += count
+        begun = time.monotonic()
+        try:
+            parts = self._split(task)
+            if len(parts) == 1:
+                outcomes = await self._within(task, self._run(parts[0]))
+            else:
+                outcomes = await self._within(task, self._run_all(parts))
+            rate = count / max(time.monotonic() - begun, 1e-3)
+            self._rate += 0.2 * (rate - self._rate)
+            return outcomes
+        finally:
+            self.queued -= count
+
+    async def _within(self, task: Task, work: Awaitable[list[Outcome]]) -> list[Outcome]:
+        if not task.deadline:
+            return await work
+        limit = asyncio.get_running_loop().time() + task.deadline - time.monotonic()
+        try:
+            async with asyncio.timeout_at(limit):
+                return await work
+        except TimeoutError as err:
+            raise TimedOut(
+                f"{task.load.name}: {len(task.inputs)} inputs were not computed in time",
+                hint="stackctl devices list",
+            ) from err
+
+    async def _run_all(self, parts: list[Task]) -> list[Outcome]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(self._run(part)) for part in parts]
+        except ExceptionGroup as err:
+            # One is enough to say: the parts of a request fail alike.
+            raise _first(err) from None
+        return [outcome for task in running for outcome in task.result()]
+
+    def _split(self, task: Task) -> list[Task]:
+        count = len(task.inputs)
+        if task.on_part is not None:
+            return [task]
+        devices = max(1, len(self.candidates()))
+        pieces = min(devices, max(1, count // _SPLIT_FROM))
+        # Several pieces a device, so that a slower one gets fewer of them.
+        if pieces > 1:
+            pieces = min(devices * 4, max(devices, count // 16))
+        size = min(_PIECE_INPUTS, -(-count // pieces))
+        if size >= count:
+            return [task]
+        return [replace(task, inputs=task.inputs[i : i + size]) for i in range(0, count, size)]
+
+    async def _run(self, task: Task) -> list[Outcome]:
+        """Compute a piece; inputs whose workers keep dying are halved until one stands alone.
+
+        A long piece may just have been unlucky: halves are shorter in the line of fire, and an
+        input that really ends workers is in the end refused by itself.
+        """
+        try:
+            return [await self._run_whole(task)]
+        except WorkerCrashed:
+            if len(task.inputs) == 1:
+                raise
+        half = len(task.inputs) // 2
+        first = await self._run(replace(task, inputs=task.inputs[:half]))
+        return first + await self._run(replace(task, inputs=task.inputs[half:]))
+
+    async def _run_whole(self, task: Task) -> Outcome:
+        tried: set[str] = set()
+        fault: DeviceFault | None = None
+        fields, body = pack_inputs(task.inputs)
+        weight = len(body) + sum(map(len, fields.get("texts", ()))) + len(task.inputs)
+        while workers := self.candidates(tried):
+            worker = min(workers, key=lambda w: (w.state == "failed", w.load))
+            piece = Piece(
+                task.load,
+                fields,
+                body,
+                len(task.inputs),
+                task.priority,
+                weight,
+                asyncio.get_running_loop().create_future(),
+                options=task.options,
+                deadline=task.deadline,
+                user=task.user,
+                on_part=task.on_part,
+            )
+            try:
+                answer, data = await worker.run(piece)
+                return Outcome(worker, answer, data)
+            except DeviceFault as err:
+                tried.add(worker.device.id)
+                fault = err
+        raise fault or Failed("no device can compute", hint="stackctl devices list")
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

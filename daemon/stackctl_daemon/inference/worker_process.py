@@ -1,0 +1,57 @@
+"""Starting the process that owns a device; refuses to watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+from stackctl.contracts.device import Device
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """A worker that runs, and our end of its socket."""
+
+    process: asyncio.subprocess.Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    loaded: set[str] = field(default_factory=set)
+    """Keys of the models that it was told to load."""
+
+
+async def spawn(device: Device, *, batch_tokens: int, share_weights: bool) -> WorkerProcess:
+    """Start the worker of a device.
+
+    Raises:
+        OSError: no process, socket or memory can be had.
+    """
+    ours, theirs = socket.socketpair()
+    cores = ",".join(map(str, device.cores))
+    command = [sys.executable, "-P", "-m", "stackctl_daemon.inference.worker"]
+    command += ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
+    command += ["--kind", device.kind, "--cores", cores]
+    command += ["--batch-tokens", str(batch_tokens)]
+    if share_weights:
+        command.append("--share-weights")
+    environment = dict(os.environ)
+    if device.kind == "cuda":
+        environment["CUDA_VISIBLE_DEVICES"] = device.uuid or device.id[5:]
+    with theirs:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        except BaseException:
+            ours.close()
+            raise
+    ours.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+    return WorkerProcess(process, reader, writer)

@@ -1,0 +1,56 @@
+"""What a worker keeps of models and requests; refuses to run anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.adapters.base import Adapter
+from stackctl_daemon.inference.batching import Item, LengthQueue
+
+PRIORITIES: tuple[wire.Priority, ...] = ("interactive", "batch")
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request that is not answered yet."""
+
+    command: wire.Run
+    model: Model
+    results: Any
+    """Rows of float32, or a list of results."""
+    left: int
+    tokens: int
+    truncated: int
+    arrived: float
+    started: float | None = None
+    compute_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """A model that is open, or why it is not."""
+
+    load: wire.Load
+    adapter: Adapter | None
+    fault: wire.LoadFailed | None = None
+    queues: dict[str, LengthQueue[Pending]] = field(
+        default_factory=lambda: {name: LengthQueue() for name in PRIORITIES}
+    )
+    streams: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nobody waits for it."""
+        return not self.streams and not any(map(len, self.queues.values()))
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """An answer that is given in pieces."""
+
+    request: Pending
+    pieces: Iterator[Any]
+    item: Item[Pending]
