@@ -12,7 +12,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import pathspec
+from stackctl_daemon.search.ignoring import Patterns, compiled
 
 IGNORED_FOLDERS = frozenset(
     b".git .hg .svn node_modules __pycache__ .venv .tox .nox .mypy_cache .ruff_cache"
@@ -22,7 +22,7 @@ IGNORED_FOLDERS = frozenset(
 IGNORE_FILES = (b".gitignore", b".stackctlignore")
 IGNORE_FILE_MAX_BYTES = 1 << 20
 
-_Scoped = tuple[bytes, pathspec.GitIgnoreSpec]
+_Scoped = tuple[bytes, Patterns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _add(
 
 
 def _scope(folder: bytes, names: Sequence[bytes]) -> list[_Scoped]:
-    """Read the ignore files of a folder; one that cannot be read or parsed counts as empty."""
+    """Read the ignore files of a folder; one that cannot be read counts as empty."""
     scopes: list[_Scoped] = []
     for name in IGNORE_FILES:
         if name not in names:
@@ -127,8 +127,8 @@ def _scope(folder: bytes, names: Sequence[bytes]) -> list[_Scoped]:
                 continue
             with open(path, "rb") as file:  # noqa: PTH123 - bytes
                 text = file.read(IGNORE_FILE_MAX_BYTES).decode("utf-8", "surrogateescape")
-            scopes.append((folder, pathspec.GitIgnoreSpec.from_lines(text.splitlines())))
-        except (OSError, ValueError):
+            scopes.append((folder, compiled(text.splitlines())))
+        except OSError:
             continue
     return scopes
 
