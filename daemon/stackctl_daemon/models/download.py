@@ -1,4 +1,4 @@
-"""Files over HTTPS: resumed by Range; refuses plain HTTP off loopback.
+"""Files over HTTPS: resumed by Range; refuses plain HTTP off loopback, redirects included.
 
 The part file is the state: it is kept after a failure and the next attempt goes on from its end.
 """
@@ -21,6 +21,7 @@ Progress = Callable[[int], None]
 """Told the bytes of the file that are here; raises to stop the transfer."""
 
 _BLOCK = 1 << 18
+_MAX_REASON = 200
 
 
 def disk_error(err: OSError, path: Path) -> DiskFull | None:
@@ -49,27 +50,40 @@ def hash_file(file: Path, progress: Progress | None = None) -> str:
 
 
 def download(
-    url: str, part: Path, *, size_bytes: int, timeout_s: float, progress: Progress
+    url: str,
+    part: Path,
+    *,
+    size_bytes: int,
+    timeout_s: float,
+    progress: Progress,
+    token: str = "",
 ) -> None:
     """Fetch ``url`` into ``part``, going on where it ends.
+
+    ``token`` is sent to the host of ``url`` alone, never to where it redirects.
 
     Raises:
         ModelFetchFailed: the server did not give the file; ``part`` holds what came.
         DiskFull: there is no space; ``part`` holds what fitted.
     """
-    parsed = urllib.parse.urlsplit(url)
-    if parsed.scheme != "https" and parsed.hostname not in ("127.0.0.1", "::1", "localhost"):
-        raise ModelFetchFailed(f"{url} is not https")
     here = part.stat().st_size if part.exists() else 0
     if here > size_bytes:
         part.unlink()
         here = 0
     try:
+        _check_scheme(url)
         if here < size_bytes:
-            _stream(url, part, here, size_bytes=size_bytes, timeout_s=timeout_s, progress=progress)
+            request = _request(url, here, token)
+            _stream(
+                request, part, here, size_bytes=size_bytes, timeout_s=timeout_s, progress=progress
+            )
     except urllib.error.HTTPError as err:
         err.close()
-        raise ModelFetchFailed(f"{url} answered {err.code}") from err
+        if err.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            part.unlink(missing_ok=True)  # not of this file: its end would be refused for ever
+        raise _refused(url, err) from err
+    except ValueError as err:
+        raise ModelFetchFailed(f"{url} is no URL: {err}") from err
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as err:
         raise ModelFetchFailed(f"{url}: {getattr(err, 'reason', err) or err!r}") from err
     except OSError as err:
@@ -77,16 +91,59 @@ def download(
         raise full or ModelFetchFailed(f"{url}: {err}") from err
 
 
-def _stream(
-    url: str, part: Path, here: int, *, size_bytes: int, timeout_s: float, progress: Progress
-) -> None:
+def _check_scheme(url: str) -> None:
+    parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme != "https" and parsed.hostname not in ("127.0.0.1", "::1", "localhost"):
+        # Without the query, which may hold a signature.
+        raise ModelFetchFailed(f"{url.partition('?')[0]} is not https")
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(  # noqa: PLR0917  as the standard library has it, Any included
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _check_scheme(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _request(url: str, here: int, token: str) -> urllib.request.Request:
     headers = {"User-Agent": "stackctl", "Accept-Encoding": "identity"}
     if here:
         headers["Range"] = f"bytes={here}-"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  scheme checked above
-    with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
-        resumed = reply.status == 206
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    return request
+
+
+def _refused(url: str, err: urllib.error.HTTPError) -> ModelFetchFailed:
+    host = urllib.parse.urlsplit(err.url).netloc
+    through = "" if host == urllib.parse.urlsplit(url).netloc else f" through {host}"
+    # The words of the hub, which uses 401 and 404 for several things; see _from_hub.
+    told = (err.headers.get("X-Error-Message") or "")[:_MAX_REASON]
+    return ModelFetchFailed(
+        f"{url} answered {err.code}{through}{f': {told}' if told else ''}",
+        hint="hf auth login" if err.headers.get("X-Error-Code") == "GatedRepo" else "",
+    )
+
+
+def _stream(
+    request: urllib.request.Request,
+    part: Path,
+    here: int,
+    *,
+    size_bytes: int,
+    timeout_s: float,
+    progress: Progress,
+) -> None:
+    opener = urllib.request.build_opener(_SafeRedirects)
+    with opener.open(request, timeout=timeout_s) as reply:
+        resumed = reply.status == http.HTTPStatus.PARTIAL_CONTENT
         done = here if resumed else 0
+        url = request.full_url
+        if reply.length is not None and done + reply.length != size_bytes:
+            found = done + reply.length
+            raise ModelFetchFailed(f"{url} has {found} bytes, expected {size_bytes}")
         with part.open("ab" if resumed else "wb") as stream:
             _copy(reply, stream, done, size_bytes=size_bytes, url=url, progress=progress)
 

@@ -38,6 +38,7 @@ class Fetcher:
             DiskFull: there is no space; what came of an HTTPS transfer is kept for the next time.
         """
         reasons = []
+        hint = ""
         for source in file.sources:
             scheme, _, rest = source.partition(":")
             reader = self._readers.get(scheme)
@@ -58,8 +59,11 @@ class Fetcher:
                 raise
             except ModelFetchFailed as err:
                 reasons.append(f"{source}: {err.message}")
+                hint = hint or err.hint
         told = " | ".join(reasons) or "the catalogue names no source"
-        raise ModelFetchFailed(f"{file.name} could not be fetched: {told}", hint="stackctl doctor")
+        raise ModelFetchFailed(
+            f"{file.name} could not be fetched: {told}", hint=hint or "stackctl doctor"
+        )
 
     def _read(
         self,
@@ -70,8 +74,14 @@ class Fetcher:
         progress: Progress,
     ) -> None:
         part = target.with_name(f"{target.name}.part")
+        resumed = part.exists()
         reader(rest, part, file, progress)
         found = hash_file(part)
+        if found != file.sha256 and resumed:
+            # What was there may be another source's, and this source's own bytes be right.
+            part.unlink()
+            reader(rest, part, file, progress)
+            found = hash_file(part)
         if found != file.sha256:
             part.unlink()
             raise ModelFetchFailed(f"sha256 is {found}, expected {file.sha256}")
@@ -93,18 +103,27 @@ class Fetcher:
 
     def _from_hub(self, rest: str, part: Path, file: ModelFile, progress: Progress) -> None:
         # Deferred: half a second of imports that only a pull needs.
-        from huggingface_hub import hf_hub_url
+        from huggingface_hub import get_token, hf_hub_url
 
         repository, _, path = rest.partition("#")
         name, _, revision = repository.partition("@")
-        url = hf_hub_url(name, path, revision=revision or "main")
-        self._from_url(url.removeprefix("https:"), part, file, progress)
+        # Named by us: the library reads HF_ENDPOINT at its import, once for the process.
+        endpoint = os.environ.get("HF_ENDPOINT") or None
+        try:
+            url = hf_hub_url(name, path, revision=revision or "main", endpoint=endpoint)
+        except ValueError as err:  # its check of the names
+            raise ModelFetchFailed(f"no file of the hub: {err}") from err
+        self._download(url, part, file, progress, token=get_token() or "")
 
     def _from_url(self, rest: str, part: Path, file: ModelFile, progress: Progress) -> None:
         url = rest if rest.startswith("http") else f"https:{rest}"
-        download(
-            url, part, size_bytes=file.size_bytes, timeout_s=self._timeout_s, progress=progress
-        )
+        self._download(url, part, file, progress)
+
+    def _download(
+        self, url: str, part: Path, file: ModelFile, progress: Progress, *, token: str = ""
+    ) -> None:
+        size, timeout_s = file.size_bytes, self._timeout_s
+        download(url, part, size_bytes=size, timeout_s=timeout_s, progress=progress, token=token)
 
 
 def sync_directory(directory: Path) -> None:
