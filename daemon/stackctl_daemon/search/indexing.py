@@ -27,8 +27,9 @@ from stackctl_daemon.search.extractor import Extractor
 from stackctl_daemon.search.ports import Embedder
 from stackctl_daemon.search.preparing import Prepared, Preparer
 from stackctl_daemon.search.roots import Held, disks, held, is_below, removal
-from stackctl_daemon.search.store import FloatArray, Known, NewDocument, Store
+from stackctl_daemon.search.store import Known, NewDocument, Store
 from stackctl_daemon.search.threads import StoreThreads
+from stackctl_daemon.search.waiting import DocumentQueue, Waiting
 from stackctl_daemon.search.walk import Walk, shown, walk
 
 BATCH_CHUNKS = 96
@@ -79,18 +80,8 @@ class Tally:
         return values | {"elapsed_s": round(elapsed_s, 3)}
 
 
-class _Waiting:
-    """A prepared document, and the vectors of its chunks as they arrive."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
-        self.vectors: list[FloatArray] = []
-        self.missing = len(prepared.chunks)
-        self.problem = ""
-
-
 class _Batch(NamedTuple):
-    parts: list[tuple[_Waiting, int]]
+    parts: list[tuple[Waiting, int]]
     """Documents, and how many chunks of each are in the batch."""
     task: asyncio.Task[Vectors]
 
@@ -121,7 +112,7 @@ class IndexRun:
         self._model = "default"
         self._tally = Tally()
         self._held: list[Held] = []
-        self._documents: asyncio.Queue[_Waiting | None] = asyncio.Queue(32)
+        self._documents = DocumentQueue()
         self._batches: asyncio.Queue[_Batch | None] = asyncio.Queue(IN_FLIGHT)
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
@@ -205,7 +196,7 @@ class IndexRun:
 
     async def _take(self, prepared: Prepared) -> None:
         if prepared.outcome == "changed":
-            await self._documents.put(_Waiting(prepared))
+            await self._documents.put(Waiting(prepared))
             return
         self._tally.done += 1
         if prepared.outcome == "unchanged":
@@ -254,7 +245,7 @@ class IndexRun:
 
     async def _embed(self, group: asyncio.TaskGroup) -> None:
         texts: list[str] = []
-        parts: list[tuple[_Waiting, int]] = []
+        parts: list[tuple[Waiting, int]] = []
         while (waiting := await self._documents.get()) is not None:
             prepared = waiting.prepared
             for piece in prepared.chunks:
@@ -270,7 +261,7 @@ class IndexRun:
         await self._batches.put(None)
 
     async def _send(
-        self, group: asyncio.TaskGroup, texts: list[str], parts: list[tuple[_Waiting, int]]
+        self, group: asyncio.TaskGroup, texts: list[str], parts: list[tuple[Waiting, int]]
     ) -> None:
         await self._slots.acquire()
         task = group.create_task(self._vectors(texts), name="search-embed-batch")
@@ -353,7 +344,7 @@ def _gone(known: dict[bytes, Known], kept: set[bytes], listed: Walk) -> set[byte
     }
 
 
-def _document(waiting: _Waiting) -> NewDocument:
+def _document(waiting: Waiting) -> NewDocument:
     p = waiting.prepared
     vectors = np.concatenate(waiting.vectors)
     return NewDocument(p.path, p.title, p.type, p.size, p.mtime_ns, p.sha256, p.chunks, vectors)
