@@ -338,10 +338,9 @@ class IndexRun:
 
 def _gone(known: dict[bytes, Known], kept: set[bytes], listed: Walk) -> set[bytes]:
     """Give what is no longer there, but nothing that the system only would not show."""
-    hidden = tuple(path + b"/" for path in listed.unreadable)
-    return {
-        path for path in known if path not in kept and not (hidden and path.startswith(hidden))
-    }
+    below = tuple(path + b"/" for path in listed.unreadable)
+    unseen = {*kept, *listed.unreadable}
+    return {path for path in known if path not in unseen and not path.startswith(below)}
 
 
 def _document(waiting: Waiting) -> NewDocument:

@@ -91,7 +91,10 @@ def _folders(root: bytes, found: Walk, max_file_bytes: int) -> None:
                     below.append((entry.path, scopes))
                     continue
                 info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # it went while we looked
             except OSError as err:
+                found.unreadable.append(entry.path)
                 found.skipped.append((entry.path, f"cannot be read: {err.strerror}"))
                 continue
             _add(entry.path, info, found, max_file_bytes)
