@@ -19,7 +19,7 @@ from stackctl.cli.output import Output
 from stackctl.cli.text import clean, size
 from stackctl.client import Client
 from stackctl.client.launcher import check_length
-from stackctl.errors import BadConfig, StackctlError, Unreachable
+from stackctl.errors import BadConfig, NotFound, StackctlError, Unreachable
 
 LEAST_FREE_BYTES = 1 << 30
 REPAIRABLE = ("jobs", "analytics", "search")
@@ -216,8 +216,8 @@ def _models(client: Client) -> Problems:
             if not found.ok:
                 why = "; ".join(found.problems) or "its bytes are not the catalogue's"
                 yield f"model {model.name}: {why}", f"stackctl models pull {model.name}"
-    except Unreachable:
-        return
+    except (Unreachable, NotFound):
+        return  # NotFound: its target has no models
     except StackctlError as err:
         yield f"models cannot be checked: {err.message}", err.hint or "stackctl logs"
 

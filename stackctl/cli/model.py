@@ -5,6 +5,7 @@ from __future__ import annotations
 from stackctl.cli.context import Here
 from stackctl.cli.progress import follow
 from stackctl.client.view import mapping
+from stackctl.errors import NotFound
 
 
 def need_default(here: Here) -> None:
@@ -15,7 +16,10 @@ def need_default(here: Here) -> None:
     """
     inference = mapping(mapping(here.client.system.config().values).get("inference"))
     name = inference.get("default_model")
-    states = {model.name: model.state for model in here.client.models.list().items}
+    try:
+        states = {model.name: model.state for model in here.client.models.list().items}
+    except NotFound:
+        return  # a daemon of search alone: its models are another daemon's
     if name in states and states[name] != "present":
         here.output.note(f"fetching the model {name}, once")
         follow(here, here.client.models.pull("default"))

@@ -123,3 +123,16 @@ def test_a_lost_inference_daemon_fails_the_job_clearly_and_keeps_what_was_indexe
     again = search.index(notes)["result"]
     assert again["indexed"] + again["unchanged"] == 120
     assert again["unchanged"] > 0
+
+
+def test_the_commands_work_on_the_search_daemon_alone(search: Part, notes: Path) -> None:
+    for command in (["index", str(notes / "n1.md")], ["search", "rotate keys"], ["doctor"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "stackctl", *command],
+            env=search.env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
