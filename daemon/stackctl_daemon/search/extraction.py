@@ -33,8 +33,9 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     path: bytes
     sha256: bytes = b""
     """Of what is indexed: the same bytes are not parsed again. Empty to parse in any case."""
-    follow: bool = False
-    """Whether the path may be a symlink: only when a person named it."""
+    root: bytes = b""
+    """The folder that a person named; no symlink is followed below it. Empty: the path itself
+    was named, and may be one."""
 
 
 class Batch(msgspec.Struct, frozen=True):

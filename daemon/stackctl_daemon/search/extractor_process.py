@@ -138,10 +138,7 @@ def _chunks(read: _Read, name: str, chunk_tokens: int) -> tuple[Extracted, list[
 
 
 def _read(task: Task, max_file_bytes: int) -> _Read:
-    # What the walk saw may be something else by now: a pipe must not hold us, and a symlink
-    # must not lead out of the folder.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if task.follow else os.O_NOFOLLOW)
-    with os.fdopen(os.open(task.path, flags), "rb") as file:
+    with os.fdopen(_open(task), "rb") as file:
         info = os.fstat(file.fileno())
         if not stat.S_ISREG(info.st_mode):
             raise _Skipped("not a regular file")
@@ -158,6 +155,28 @@ def _read(task: Task, max_file_bytes: int) -> _Read:
     if len(data) > max_file_bytes:
         raise _Skipped(f"grew above max_file_bytes {max_file_bytes}")
     return _Read(data, hashlib.sha256(data).digest(), type_, info.st_mtime_ns)
+
+
+def _open(task: Task) -> int:
+    """Open a file as the walk meant it: what was there then may be something else by now.
+
+    A pipe must not hold us, and no symlink, in whatever part of the path, must lead out of the
+    folder that a person named: each part is opened relative to the one before.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    if not task.root:
+        return os.open(task.path, flags)
+    inside = task.path[len(task.root) :].lstrip(b"/").split(b"/")
+    folder = os.open(task.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in inside[:-1]:
+            step = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            below = os.open(part, step, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        return os.open(inside[-1], flags | os.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 if __name__ == "__main__":

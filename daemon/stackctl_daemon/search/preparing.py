@@ -79,7 +79,7 @@ class Preparer:
     ) -> AsyncGenerator[Prepared, None]:
         rows = [known.get(file.path) for file in files]
         tasks = [
-            Task(file.path, row.sha256 if row else b"", file.named)
+            Task(file.path, row.sha256 if row else b"", file.root)
             for file, row in zip(files, rows, strict=True)
         ]
         found = self._extractor.extract(

@@ -32,8 +32,8 @@ class Found:
     path: bytes
     size: int
     mtime_ns: int
-    named: bool = False
-    """Is the source itself, which may be a symlink: a person named it."""
+    root: bytes = b""
+    """The source that it was found below; empty when it is the source itself."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ def walk(root: bytes, *, max_file_bytes: int) -> Walk:
     if stat.S_ISDIR(info.st_mode):
         _folders(root, found, max_file_bytes)
     else:
-        _add(root, info, found, max_file_bytes, named=True)
+        _add(root, info, found, max_file_bytes)
     return found
 
 
@@ -97,12 +97,12 @@ def _folders(root: bytes, found: Walk, max_file_bytes: int) -> None:
                 found.unreadable.append(entry.path)
                 found.skipped.append((entry.path, f"cannot be read: {err.strerror}"))
                 continue
-            _add(entry.path, info, found, max_file_bytes)
+            _add(entry.path, info, found, max_file_bytes, root)
         waiting += reversed(below)
 
 
 def _add(
-    path: bytes, info: os.stat_result, found: Walk, max_file_bytes: int, *, named: bool = False
+    path: bytes, info: os.stat_result, found: Walk, max_file_bytes: int, root: bytes = b""
 ) -> None:
     if stat.S_ISLNK(info.st_mode):
         found.skipped.append((path, "symlink, not followed"))
@@ -115,7 +115,7 @@ def _add(
     elif info.st_size == 0:
         found.skipped.append((path, "empty"))
     else:
-        found.files.append(Found(path, info.st_size, info.st_mtime_ns, named))
+        found.files.append(Found(path, info.st_size, info.st_mtime_ns, root))
 
 
 def _scope(folder: bytes, names: Sequence[bytes]) -> list[_Scoped]:

@@ -18,7 +18,7 @@ LIMIT = 50_000_000
 
 
 def _task(path: Path) -> Task:
-    return Task(os.fsencode(path))
+    return Task(os.fsencode(path), root=os.fsencode(path.parent))
 
 
 async def _extract(

@@ -15,9 +15,12 @@ from stackctl_daemon.search.extraction import LENGTH, Answer, Batch, Part, Task,
 ROOM_BYTES = 4 << 30
 
 
-def serve(*paths: Path, memory_bytes: int = ROOM_BYTES) -> list[Part | Answer]:
+def serve(
+    *paths: Path, memory_bytes: int = ROOM_BYTES, root: Path | None = None
+) -> list[Part | Answer]:
     """Give files to the process as the daemon frames them, and read its answers to the end."""
-    batch = Batch([Task(os.fsencode(path)) for path in paths], 200, 1 << 40)
+    below = os.fsencode(root) if root else b""
+    batch = Batch([Task(os.fsencode(path), root=below) for path in paths], 200, 1 << 40)
     done = subprocess.run(
         [sys.executable, "-m", "stackctl_daemon.search.extractor_process", str(memory_bytes)],
         input=frame(batch),
@@ -79,3 +82,33 @@ def test_many_chunks_come_in_frames_of_bounded_size(tmp_path: Path) -> None:
     assert all(isinstance(part, Part) for part in parts)
     assert isinstance(answer, Answer)
     assert answer.size == path.stat().st_size
+
+
+@pytest.mark.parametrize("swapped", ["folder", "file"])
+def test_a_symlink_that_came_after_the_walk_leads_nowhere(tmp_path: Path, swapped: str) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    (outside / "a.txt").write_text("secret walrus")
+    (root / "b").mkdir(parents=True)
+    if swapped == "folder":
+        (root / "b" / "c").symlink_to(outside)
+    else:
+        (root / "b" / "c").mkdir()
+        (root / "b" / "c" / "a.txt").symlink_to(outside / "a.txt")
+
+    [answer] = serve(root / "b" / "c" / "a.txt", root=root)
+
+    assert isinstance(answer, Answer)
+    assert answer.outcome == "unreadable"
+
+
+def test_a_source_may_itself_be_reached_through_a_symlink(tmp_path: Path) -> None:
+    (tmp_path / "real" / "b").mkdir(parents=True)
+    (tmp_path / "real" / "b" / "a.txt").write_text("walrus")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    part, answer = serve(tmp_path / "link" / "b" / "a.txt", root=tmp_path / "link")
+
+    assert isinstance(part, Part)
+    assert isinstance(answer, Answer)
+    assert answer.outcome == "changed"
