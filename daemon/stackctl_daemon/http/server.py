@@ -17,7 +17,7 @@ from stackctl_daemon.tasks import TaskOwner
 log = logging.getLogger(__name__)
 
 ACCEPT_RETRY_S = 0.2
-"""Pause after an accept that failed for want of descriptors; also the rate of its log line."""
+"""Pause after an accept that failed for want of descriptors."""
 
 CANCEL_TIMEOUT_S = 2.0
 """How long a handler that was cancelled may take to end."""
@@ -83,6 +83,7 @@ class Server:
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        failed = 0
         while True:
             while len(self._connections) >= self.settings.max_connections:
                 self._room.clear()
@@ -90,9 +91,14 @@ class Server:
             try:
                 sock, _ = await loop.sock_accept(listener)
             except OSError as err:
-                log.warning("accept_failed error=%s connections=%d", err, self.connections)
+                if not failed:  # once: it fails as often as it is tried until a place is free
+                    log.warning("accept_failed error=%s connections=%d", err, self.connections)
+                failed += 1
                 await asyncio.sleep(ACCEPT_RETRY_S)
                 continue
+            if failed:
+                log.warning("accept_works_again failed=%d", failed)
+                failed = 0
             try:
                 connection = Connection(self, self.dispatcher.access.peer(sock))
             except OSError:
