@@ -101,6 +101,11 @@ def socket_path() -> Path:
     return Path(override)
 
 
+def api_token() -> Path:
+    """The token of the API's port, readable by its owner alone."""
+    return state_dir() / "api-token"
+
+
 def bundled(name: str) -> Path:
     """A file or folder that ships with stackctl (``config``, ``guide``, ``completions``).
 
@@ -114,5 +119,6 @@ def bundled(name: str) -> Path:
         "guide": "docs/guide",
         "completions": "commands/completions",
         "stackctld.service": "daemon/stackctld.service",
+        "stackctld.system.conf": "daemon/stackctld.system.conf",
     }
     return here.parent / inside.get(name, name)
