@@ -175,7 +175,7 @@ class Worker:
         except Exception as err:  # an adapter meets any bytes; its libraries raise anything
             self._refuse(command.id, model, err)
             return
-        rows = model.adapter.rows
+        rows = model.adapter.width(command.options)
         pending = Pending(
             command,
             model,

@@ -123,9 +123,13 @@ class Adapter(ABC):
             Invalid: an input or an option does not suit the model.
         """
 
+    def width(self, options: Mapping[str, Any]) -> int:
+        """Give the length of the rows that a request with these options gets; see `rows`."""
+        return self.rows
+
     @abstractmethod
-    def compute(self, units: Sequence[Unit]) -> Sequence[Result] | FloatArray:
-        """Run one batch; results in the order of the units.
+    def compute(self, units: Sequence[Unit]) -> Sequence[Result] | FloatArray | list[FloatArray]:
+        """Run one batch; results in the order of the units, or rows where there are `rows`.
 
         Raises:
             Failed: the model could not.

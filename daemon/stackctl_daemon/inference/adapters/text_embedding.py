@@ -6,7 +6,7 @@ The only importer of tokenizers is `Tokenizer` beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,21 @@ from stackctl_daemon.inference.adapters.base import (
     Unit,
 )
 from stackctl_daemon.inference.adapters.tokenizer import Tokenizer
+from stackctl_daemon.inference.adapters.vector_option import cut, read_dimensions, read_tokens
+
+
+class Wanted(NamedTuple):
+    """A text made ready, and how much of its vector is asked for."""
+
+    ids: list[int]
+    dimensions: int
 
 
 class TextEmbedding(Texts, Adapter):
-    """Token ids to L2-normalised rows of float32."""
+    """Token ids to L2-normalised rows of float32.
+
+    Options of a request: `vector_option`.
+    """
 
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
         super().__init__(spec, open_session)
@@ -43,23 +54,39 @@ class TextEmbedding(Texts, Adapter):
         return self._session.execution_provider
 
     def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
-        """Turn texts into token ids, cut to the model's window."""
+        """Turn texts into token ids, cut to the model's window; see `vector_option`."""
+        wanted = read_dimensions(self.spec, options)
         return [
-            Unit(len(t.ids), t.ids, len(t.ids), t.truncated)
-            for t in self._tokenizer.encode(self.texts(inputs))
+            Unit(len(t.ids), Wanted(t.ids, wanted), len(t.ids), t.truncated)
+            for t in read_tokens(self.spec, self._tokenizer, inputs, options)
         ]
 
-    def compute(self, units: Sequence[Unit]) -> FloatArray:
-        """Give ``(batch, dimensions)`` float32, L2-normalised rows.
+    def width(self, options: Mapping[str, Any]) -> int:
+        """Give the numbers of a vector."""
+        return read_dimensions(self.spec, options)
+
+    def compute(self, units: Sequence[Unit]) -> FloatArray | list[FloatArray]:
+        """Give L2-normalised rows of float32: an array, or rows of the lengths asked for.
 
         Raises:
             Failed: the model did not give finite numbers.
         """
+        vectors = self._vectors(units)
+        wanted = [unit.payload.dimensions for unit in units]
+        if min(wanted) == self.rows:
+            return vectors
+        return [cut(row, size) for row, size in zip(vectors, wanted, strict=True)]
+
+    def budget(self, batch_tokens: int) -> int:
+        """Give the padded tokens of a batch."""
+        return batch_tokens
+
+    def _vectors(self, units: Sequence[Unit]) -> FloatArray:
         width = max(unit.cost for unit in units)
         ids = np.zeros((len(units), width), np.int64)
         mask = np.zeros_like(ids)
         for row, unit in enumerate(units):
-            ids[row, : unit.cost] = unit.payload
+            ids[row, : unit.cost] = unit.payload.ids
             mask[row, : unit.cost] = 1
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         kept = {name: feed[name] for name in self._session.inputs if name in feed}
@@ -75,10 +102,6 @@ class TextEmbedding(Texts, Adapter):
                 f" {self.rows}"
             )
         return vectors
-
-    def budget(self, batch_tokens: int) -> int:
-        """Give the padded tokens of a batch."""
-        return batch_tokens
 
 
 def mean_pool(hidden: FloatArray, mask: npt.NDArray[np.int64]) -> FloatArray:

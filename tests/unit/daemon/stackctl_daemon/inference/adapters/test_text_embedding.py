@@ -8,7 +8,7 @@ from tiny_model import TABLE, WIDTH, WORDS, write_graph, write_tokenizer
 
 from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import FloatArray, Input, ModelSpec, Unit
-from stackctl_daemon.inference.adapters.text_embedding import TextEmbedding
+from stackctl_daemon.inference.adapters.text_embedding import TextEmbedding, Wanted
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 
 
@@ -20,7 +20,8 @@ def session(directory: Path, graph: Path, *, max_tokens: int = 8) -> TextEmbeddi
 
 
 def embed(model: TextEmbedding, batch: list[list[int]]) -> FloatArray:
-    return model.compute([Unit(len(ids), ids) for ids in batch])
+    units = [Unit(len(ids), Wanted(ids, WIDTH)) for ids in batch]
+    return np.asarray(model.compute(units))
 
 
 def test_a_graph_that_pools_is_taken_at_its_word(tmp_path: Path) -> None:
@@ -48,11 +49,11 @@ def test_what_is_past_the_window_is_cut_and_told(tmp_path: Path) -> None:
     texts = [Input(text="river copper"), Input(text="river copper lantern")]
     short, long = made.prepare(texts, {})
 
-    assert (short.payload, short.truncated) == (
+    assert (short.payload.ids, short.truncated) == (
         [WORDS.index("river"), WORDS.index("copper")],
         False,
     )
-    assert (long.payload, long.truncated) == (short.payload, True)
+    assert (long.payload.ids, long.truncated) == (short.payload.ids, True)
 
 
 def test_numbers_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
