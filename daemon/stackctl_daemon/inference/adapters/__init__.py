@@ -17,6 +17,9 @@ ADAPTERS = {
     "cross-encoder": "cross_encoder:CrossEncoder",
     "seq2seq": "seq2seq:Seq2Seq",
     "tensor-graph": "tensor_graph:TensorGraph",
+    "image-classification": "image_models:ImageClassification",
+    "image-embedding": "image_models:ImageEmbedding",
+    "file-type": "file_type:FileType",
 }
 """Module of this package and class, by the name in a catalogue entry."""
 
