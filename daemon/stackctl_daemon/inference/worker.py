@@ -224,7 +224,7 @@ class Worker:
                     f"{model.load.name}: not begun {now - request.arrived:.1f} s after it arrived"
                 )
                 self._give_up(request, late)
-            elif request.command.stream and model.adapter is not None:
+            elif model.adapter and (request.command.stream or model.adapter.stepwise):
                 self._open_stream(model, item, now)
             else:
                 alive.append(item)

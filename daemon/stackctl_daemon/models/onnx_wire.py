@@ -74,6 +74,11 @@ def int64_tensor(name: str, values: Sequence[int]) -> bytes:
     return number(1, len(values)) + number(2, INT64) + chunk(8, name) + chunk(9, data)
 
 
+def int64_scalar(name: str, value: int) -> bytes:
+    """Encode an int64 TensorProto of rank 0."""
+    return number(2, INT64) + chunk(8, name) + chunk(9, struct.pack("<q", value))
+
+
 def float_scalar(name: str, value: float) -> bytes:
     """Encode a float32 TensorProto of rank 0."""
     return number(2, FLOAT) + chunk(8, name) + chunk(9, struct.pack("<f", value))

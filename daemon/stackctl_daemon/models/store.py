@@ -13,8 +13,9 @@ import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,7 +26,33 @@ from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
 from stackctl_daemon.models.fetch import sync_directory
 from stackctl_daemon.models.ports import ReadyModel
+from stackctl_daemon.models.whisper_graph import (
+    DECODER_FILE,
+    ENCODER_FILE,
+    WEIGHTS,
+    build_whisper,
+    whisper_problem,
+)
 
+
+class _Recipe(NamedTuple):
+    """How graphs come about that are no file of the entry."""
+
+    build: Callable[[Path], Path]
+    """Writes them where they differ; gives the one that the adapter is told."""
+    problem: Callable[[Path], str]
+    graphs: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+_RECIPES = {
+    "bert-safetensors": _Recipe(
+        build_graph, graph_problem, (GRAPH_FILE,), ("config.json", "model.safetensors")
+    ),
+    "whisper-ctranslate2": _Recipe(
+        build_whisper, whisper_problem, (ENCODER_FILE, DECODER_FILE), (WEIGHTS,)
+    ),
+}
 ENTRY = "entry.toml"
 _MARKER = "verified.json"
 
@@ -97,8 +124,9 @@ class Store:
                 problems.append(f"{item.name} has sha256 {digest}, expected {item.sha256}")
         if known != seen and directory.exists():
             _write(directory / _MARKER, msgspec.json.encode(known))
-        if not problems and not trust_marker and entry.architecture == "bert-safetensors":
-            problem = graph_problem(directory)
+        recipe = _RECIPES.get(entry.architecture)
+        if not problems and not trust_marker and recipe:
+            problem = recipe.problem(directory)
             if problem:
                 self._graphs.pop(entry.name, None)
                 problems.append(problem)
@@ -122,8 +150,8 @@ class Store:
         graph = None
         if entry.architecture == "onnx":
             graph = directory / next(name for name in names if name.endswith(".onnx"))
-        elif entry.architecture == "bert-safetensors":
-            graph = self._graph(entry.name)
+        elif recipe := _RECIPES.get(entry.architecture):
+            graph = self._graph(entry.name, recipe)
         tokenizer = directory / "tokenizer.json" if "tokenizer.json" in names else None
         return ReadyModel(entry, directory, graph, tokenizer)
 
@@ -174,15 +202,16 @@ class Store:
             shutil.rmtree(staging, ignore_errors=True)
         return entry
 
-    def _graph(self, name: str) -> Path:
+    def _graph(self, name: str, recipe: _Recipe) -> Path:
         """Give a sound graph, looking at no more than stats when nothing changed."""
         directory = self.directory(name)
-        graph = directory / GRAPH_FILE
-        files = [graph, directory / "config.json", directory / "model.safetensors"]
-        if not graph.exists() or self._graphs.get(name) != _stats(files):
-            build_graph(directory)
+        graphs = [directory / graph for graph in recipe.graphs]
+        files = [*graphs, *(directory / source for source in recipe.sources)]
+        whole = all(graph.exists() for graph in graphs)
+        if not whole or self._graphs.get(name) != _stats(files):
+            recipe.build(directory)
             self._graphs[name] = _stats(files)
-        return graph
+        return graphs[0]
 
     def _seen(self, name: str) -> dict[str, _Seen]:
         try:

@@ -20,6 +20,8 @@ ADAPTERS = {
     "image-classification": "image_models:ImageClassification",
     "image-embedding": "image_models:ImageEmbedding",
     "file-type": "file_type:FileType",
+    "voice-activity": "voice_activity:VoiceActivity",
+    "transcription": "transcription:Transcription",
 }
 """Module of this package and class, by the name in a catalogue entry."""
 

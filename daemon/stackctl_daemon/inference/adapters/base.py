@@ -106,6 +106,9 @@ class Adapter(ABC):
     """Above 0: `compute` gives an array ``(count, rows)`` float32 instead of results."""
     streams: bool = False
     """`stream` gives results in pieces."""
+    stepwise: bool = False
+    """One input may take minutes: it is run by `stream`, whoever asks, so that others get their
+    turn between pieces and the worker is heard of."""
 
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
         self.spec = spec
