@@ -88,6 +88,20 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Only what is on this disk."""
 
 
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How programs that speak OpenAI's or the Open Inference Protocol reach the models."""
+
+    listen: str = ""
+    """Loopback address and port, such as ``127.0.0.1:8484``; empty: no port is open."""
+    upstreams: list[str] = []
+    """``MODEL=URL`` each: the engine (vLLM, Ollama, llama.cpp) that completions of a model are
+    passed on to, such as ``llama3.2=http://127.0.0.1:11434``."""
+    upstream_key_file: str = ""
+    """File with the key that engines are sent as bearer; empty: none."""
+    upstream_timeout_s: Annotated[float, Meta(ge=0.001, le=3600)] = 300.0
+    """How long an engine may be silent; connecting has 5 s."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be configured."""
 
@@ -97,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     search: SearchSettings = SearchSettings()
     analytics: AnalyticsSettings = AnalyticsSettings()
     models: ModelSettings = ModelSettings()
+    api: ApiSettings = ApiSettings()
 
 
 def files() -> list[Path]:

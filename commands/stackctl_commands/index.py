@@ -15,6 +15,7 @@ INDEX: dict[str, tuple[str, str]] = {
     "collections": ("stackctl_commands.collections", "List and remove collections"),
     "models": ("stackctl_commands.models", "List, pull, verify, remove and import models"),
     "devices": ("stackctl_commands.devices", "List devices and what runs on them"),
+    "api": ("stackctl_commands.api", "Show how other programs reach the models"),
     "jobs": ("stackctl_commands.jobs", "List, show, watch and cancel jobs"),
     "logs": ("stackctl_commands.logs", "Show the daemon's log"),
     "doctor": ("stackctl_commands.doctor", "Look for problems and say how to mend them"),

@@ -44,6 +44,10 @@ class App:
         self.started_at = SystemClock().utc()
         self.started_s = time.monotonic()
         self.registry = Registry()
+        self.api = Registry()
+        """Routes of the API's port: other people's protocols alone."""
+        self.api_url = ""
+        """Where the API's port is; empty where it is off."""
         self.areas: list[Area] = []
         self.analytics: Any = None  # Any: areas are imported only where they are built
         self.devices: Any = None
@@ -67,7 +71,9 @@ class App:
         )
         self._add(jobs, job_routes.routes(self.jobs))
         for area, routes in self._routes:
-            self.registry.add(*area.guard(routes))
+            guarded = area.guard(routes)
+            self.registry.add(*(route for route in guarded if "control" in route.listeners))
+            self.api.add(*(route for route in guarded if "api" in route.listeners))
 
     async def start(self) -> None:
         """Start the areas in order, jobs last: what they resume needs all the others."""
@@ -128,6 +134,7 @@ class App:
         from stackctl_daemon.devices import routes as device_routes
         from stackctl_daemon.devices.inventory import inventory
         from stackctl_daemon.devices.service import DeviceService
+        from stackctl_daemon.inference import apis
         from stackctl_daemon.inference import routes as inference_routes
         from stackctl_daemon.inference.service import InferenceService
         from stackctl_daemon.models import routes as model_routes
@@ -145,7 +152,9 @@ class App:
             default_model=settings.inference.default_model,
             loaded_on=lambda name: [d for ask in loaded for d in ask(name)],
         )
-        inference = InferenceService(settings.inference, found, models, self.sink)
+        inference = InferenceService(
+            settings.inference, found, models, self.sink, data_dir=self._data, jobs=self.jobs
+        )
         loaded.append(inference.loaded_on)
         self.devices = DeviceService(
             settings.devices,
@@ -156,7 +165,13 @@ class App:
         )
         self._add(_area("models", models), model_routes.routes(models))
         self._add(_area("devices", self.devices), device_routes.routes(self.devices))
-        self._add(_area("inference", inference), inference_routes.routes(inference))
+        protocols = apis.Protocols(settings.api, inference, models)
+        self.registry.shapes += apis.CONTROL_SHAPES
+        self.api.shapes += apis.SHAPES
+        self._add(
+            _area("inference", inference),
+            [*inference_routes.routes(inference), *protocols.routes()],
+        )
         return inference
 
     def _build_search(self, embedder: Any) -> None:

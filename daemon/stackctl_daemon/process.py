@@ -21,6 +21,7 @@ from stackctl.settings import Settings
 from stackctl_daemon import system_routes, telemetry
 from stackctl_daemon.app import App, Target
 from stackctl_daemon.http import socket as control_socket
+from stackctl_daemon.http import tcp
 from stackctl_daemon.http.auth import Access
 from stackctl_daemon.http.dispatch import Dispatcher
 from stackctl_daemon.http.server import Server
@@ -57,6 +58,7 @@ class Daemon:
         access = Access(app.settings.daemon.operator_group)
         self._dispatcher = Dispatcher(app.registry, app.sink, access)
         self._server = Server(self._dispatcher, _within_file_limit(app.settings))
+        self._api: Server | None = None
         system = SystemService(app, stop=self.stop, reload=self.reload)
         app.registry.add(*system_routes.routes(system, app))
 
@@ -76,6 +78,7 @@ class Daemon:
             try:
                 self._watch_signals()
                 await self.app.start()
+                self._start_api()
                 self._server.start(listener)
                 log.info("daemon_ready pid=%d target=%s", os.getpid(), self.app.target)
                 notify(f"READY=1\nMAINPID={os.getpid()}")
@@ -92,6 +95,30 @@ class Daemon:
             lock.release()
         log.info("daemon_ended pid=%d", os.getpid())
         return 0
+
+    def _start_api(self) -> None:
+        """Serve the protocols of others on a loopback port, where one is configured.
+
+        Raises:
+            BadConfig: the address is not loopback, or the token file holds no token.
+            Denied: others may read the token file.
+            Failed: the address is taken.
+        """
+        settings = self.app.settings
+        if not settings.api.listen or not self.app.api.routes:
+            return
+        listener = tcp.listen(tcp.parse_address(settings.api.listen))
+        try:
+            host, port = listener.getsockname()[:2]
+            gate = tcp.TokenGate(tcp.token(paths.api_token()), port)
+        except BaseException:
+            listener.close()
+            raise
+        dispatcher = Dispatcher(self.app.api, self.app.sink, gate)
+        self._api = Server(dispatcher, self._server.settings)
+        self._api.start(listener)
+        self.app.api_url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        log.info("api_ready url=%s token=%s", self.app.api_url, paths.api_token())
 
     def stop(self) -> None:
         """Begin to drain, under a limit that holds even where the loop or a thread hangs."""
@@ -123,6 +150,8 @@ class Daemon:
         self._configure_log(new)  # first: it alone may refuse
         self.app.settings, self.app.sources = new, sources
         self._server.settings = _within_file_limit(new)
+        if self._api is not None:
+            self._api.settings = self._server.settings
         log.info("config_reloaded sources=%s", ",".join(sources))
 
     # -- helpers --------------------------------------------------------------------------------
@@ -132,7 +161,8 @@ class Daemon:
         timeout_s = self.app.settings.daemon.drain_timeout_s
         log.info("daemon_draining timeout_s=%g", timeout_s)
         await self._tasks.close()
-        await self._server.drain(timeout_s)
+        servers = [self._server, *([self._api] if self._api is not None else [])]
+        await asyncio.gather(*(server.drain(timeout_s) for server in servers))
         await self.app.close()
 
     def _watch_signals(self) -> None:
@@ -190,11 +220,12 @@ class Daemon:
 def _within_file_limit(settings: Settings) -> settings_module.DaemonSettings:
     """Raise the soft limit of files, and cap the connections by what it then allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.daemon.max_connections + RESERVED_FILES
+    listeners = 2 if settings.api.listen else 1
+    wanted = settings.daemon.max_connections * listeners + RESERVED_FILES
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    most = max(1, soft - RESERVED_FILES)
+    most = max(1, (soft - RESERVED_FILES) // listeners)
     if settings.daemon.max_connections <= most:
         return settings.daemon
     return msgspec.structs.replace(settings.daemon, max_connections=most)

@@ -78,6 +78,7 @@ class SystemService:
             jobs=self._app.jobs.active(),
             summary=await ask("analytics", self._summary, None),
             memory_rss_bytes=rss_bytes(),
+            api_url=self._app.api_url,
             areas=list(areas.values()),
         )
 

@@ -43,6 +43,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Those queued or running."""
     summary: Summary | None
     memory_rss_bytes: int
+    api_url: str = ""
+    """Where OpenAI's and the other protocols are served; empty: no port is open."""
 
 
 class Shutdown(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,9 +13,11 @@ import msgspec
 from stackctl import __version__
 from stackctl.contracts.error import ErrorBody, ErrorReply
 from stackctl.errors import StackctlError
+from stackctl_daemon.http.registry import ErrorShape
 
 JSON = "application/json"
 JSON_LINES = "application/jsonl"
+SSE = "text/event-stream"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _encoder = msgspec.json.Encoder()
@@ -23,7 +25,7 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back: a payload, or a stream of Structs as JSON lines."""
+    """What goes back: a payload, or a stream of bytes or of Structs as JSON lines."""
 
     status: int
     request_id: str
@@ -32,6 +34,10 @@ class Answer:
     headers: list[tuple[str, str]] = field(default_factory=list)
     close: bool = False
     """End the connection after it."""
+    content_type: str = ""
+    """Empty: JSON, JSON lines for a stream."""
+    shape: ErrorShape | None = None
+    """How an error in the midst of the stream is written."""
 
 
 def encode(body: Any) -> bytes:
@@ -40,12 +46,29 @@ def encode(body: Any) -> bytes:
 
 
 def line(body: Any) -> bytes:
-    """Encode one JSON line."""
-    return _encoder.encode(body) + b"\n"
+    """Give an item of a stream: bytes as they are, anything else as a JSON line."""
+    return body if isinstance(body, bytes) else _encoder.encode(body) + b"\n"
+
+
+def last_line(answer: Answer, error: StackctlError) -> bytes:
+    """Give the item that ends a stream by an error, in the stream's own form."""
+    found = shaped(answer.shape, error, answer.request_id)
+    if answer.content_type.startswith(SSE):
+        return b"data: " + _encoder.encode(found) + b"\n\n"
+    return line(found)
+
+
+def shaped(
+    shape: ErrorShape | None, error: StackctlError, request_id: str, status: int = 0
+) -> Any:
+    """Give an error as its protocol writes it."""
+    if shape is None:
+        return error_reply(error, request_id)
+    return shape.make(error, request_id, status or error.status)
 
 
 def error_reply(error: StackctlError, request_id: str) -> ErrorReply:
-    """Give an error's one shape on the wire."""
+    """Give an error's one shape on the control API's wire."""
     return ErrorReply(
         error=ErrorBody(
             code=error.code, message=error.message, hint=error.hint, request_id=request_id
@@ -54,13 +77,18 @@ def error_reply(error: StackctlError, request_id: str) -> ErrorReply:
 
 
 def of_error(
-    error: StackctlError, request_id: str, *, status: int = 0, close: bool = False
+    error: StackctlError,
+    request_id: str,
+    *,
+    status: int = 0,
+    close: bool = False,
+    shape: ErrorShape | None = None,
 ) -> Answer:
     """Make the answer of an error; ``status`` overrides the class's own."""
     answer = Answer(
         status or error.status,
         request_id,
-        encode(error_reply(error, request_id)),
+        encode(shaped(shape, error, request_id, status)),
         close=close,
     )
     if error.retry_after_s is not None:
@@ -80,11 +108,11 @@ def head(answer: Answer, *, chunked: bool, close: bool) -> bytes:
         f"X-Request-Id: {answer.request_id}",
     ]
     if answer.stream is not None:
-        lines.append(f"Content-Type: {JSON_LINES}")
+        lines.append(f"Content-Type: {answer.content_type or JSON_LINES}")
         if chunked:
             lines.append("Transfer-Encoding: chunked")
     elif answer.status != HTTPStatus.NO_CONTENT:
-        lines.append(f"Content-Type: {JSON}")
+        lines.append(f"Content-Type: {answer.content_type or JSON}")
         lines.append(f"Content-Length: {len(answer.payload)}")
     lines += [f"{name}: {value}" for name, value in answer.headers]
     if close:

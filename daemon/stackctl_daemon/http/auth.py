@@ -10,8 +10,9 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from stackctl.errors import BadConfig, Denied
 from stackctl_daemon.http.registry import Permission
@@ -34,6 +35,19 @@ class Peer:
     permissions: frozenset[Permission]
 
 
+class Gate(Protocol):
+    """Who may come in on a listener."""
+
+    def peer(self, sock: socket.socket) -> Peer:
+        """Read who a connection is of."""
+
+    def admit(self, peer: Peer, headers: Mapping[str, str]) -> None:
+        """Let a request in, by its peer and its header, or raise `Denied`."""
+
+    def require(self, peer: Peer, permission: Permission) -> None:
+        """Let a peer use a route, or raise `Denied`."""
+
+
 class Access:
     """Maps peers to permissions: the owner and root have all, an operator group some."""
 
@@ -47,6 +61,15 @@ class Access:
         pid, uid, gid = _UCRED.unpack(raw)
         groups = _groups(sock, uid, gid) if self.operator_gid is not None else ()
         return Peer(pid, uid, gid, self.permissions(uid, (gid, *groups)))
+
+    def admit(self, peer: Peer, headers: Mapping[str, str]) -> None:
+        """Let a peer in by who it is, whatever the header says.
+
+        Raises:
+            Denied: it may nothing here.
+        """
+        if not peer.permissions:
+            self.require(peer, "read")
 
     def permissions(self, uid: int, groups: Collection[int]) -> frozenset[Permission]:
         """Give what a user in these groups may do."""

@@ -117,6 +117,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the writing side open while answers are under way."""
         self._eof = True
+        if self._serving is not None and self._serving.ends_with_peer:
+            return False
         return self._task is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -152,7 +154,10 @@ class Connection(asyncio.Protocol):
         message = self._current
         message.header_bytes += len(name) + len(value)
         if message.call is None:
-            message.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+            # Joined as RFC 9110, section 5.3, has it: a second Host must not hide the first.
+            before = message.headers.get(key)
+            message.headers[key] = text if before is None else f"{before}, {text}"
 
     def on_headers_complete(self) -> None:
         """Decide what the header alone decides, and start the clock for the body."""
@@ -297,7 +302,7 @@ class Connection(asyncio.Protocol):
                 await self._drained()
         except asyncio.CancelledError:
             if self._host.draining and not self._closing:
-                put(answers.error_reply(Unreachable("stackctld is ending"), call.id))
+                put(answers.last_line(answer, Unreachable("stackctld is ending")))
                 self._end_stream(chunked)
             raise
         except Exception as err:
@@ -306,7 +311,7 @@ class Connection(asyncio.Protocol):
             if ours is not err:
                 log.error("stream_failed path=%s error=%r", call.path, err, exc_info=err)
             call.error_code = ours.code
-            put(answers.error_reply(ours, call.id))
+            put(answers.last_line(answer, ours))
         finally:
             self._streaming = False
             close = getattr(source, "aclose", None)

@@ -23,11 +23,13 @@ def _decoder(kind: type) -> msgspec.json.Decoder[Any]:
 
 
 def body(route: Route, raw: bytes | bytearray) -> Any:
-    """Decode a body as the route's Struct; None for a route without one.
+    """Decode a body as the route's Struct; bytes for a raw route, None for one without a body.
 
     Raises:
         Invalid: not JSON, or not of the Struct's shape.
     """
+    if route.raw:
+        return bytes(raw)
     if route.body is None:
         return None
     try:

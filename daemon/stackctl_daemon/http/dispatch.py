@@ -19,8 +19,8 @@ from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.http import answer as answers
 from stackctl_daemon.http import decode
 from stackctl_daemon.http.answer import Answer
-from stackctl_daemon.http.auth import Access, Peer
-from stackctl_daemon.http.registry import Registry, Reply, Request, Route
+from stackctl_daemon.http.auth import Gate, Peer
+from stackctl_daemon.http.registry import ErrorShape, Registry, Reply, Request, Route
 from stackctl_daemon.telemetry import request_id as current_request_id
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Call:
     query: str = ""
     route: Route | None = None
     params: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     refusal: Answer | None = None
     """Set when the header alone decides the answer."""
     error_code: str = ""
@@ -52,11 +53,16 @@ class Call:
         """Cap of the body; none is read for what is refused."""
         return self.route.max_body_bytes if self.route is not None else 0
 
+    @property
+    def ends_with_peer(self) -> bool:
+        """Nobody wants what comes of it once the peer has closed its side."""
+        return self.route is not None and self.route.ends_with_peer
+
 
 class Dispatcher:
     """Runs calls through the registry; every call becomes an event."""
 
-    def __init__(self, registry: Registry, sink: EventSink, access: Access) -> None:
+    def __init__(self, registry: Registry, sink: EventSink, access: Gate) -> None:
         self.registry = registry
         self.sink = sink
         self.access = access
@@ -65,16 +71,15 @@ class Dispatcher:
         """Decide by the header alone; never raises."""
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        call = Call(request_id, method, peer)
+        call = Call(request_id, method, peer, headers=headers)
         try:
             call.path, call.query = decode.split_target(target)
-            if not peer.permissions:
-                self.access.require(peer, "read")
+            self.access.admit(peer, headers)
             found = self.registry.match(method, call.path)
             if isinstance(found, list):
                 error = Invalid(f"{call.path} does not allow {method}, only {', '.join(found)}")
-                call.error_code = error.code
-                call.refusal = answers.of_error(error, request_id, status=405)
+                self.refuse(call, error, status=405)
+                assert call.refusal is not None  # noqa: S101 - just set
                 call.refusal.headers.append(("Allow", ", ".join(sorted(found))))
                 return call
             call.route, params = found
@@ -93,7 +98,9 @@ class Dispatcher:
     def refuse(self, call: Call, error: StackctlError, *, status: int = 0) -> None:
         """Answer the call with an error, without its handler."""
         call.error_code = error.code
-        call.refusal = answers.of_error(error, call.id, status=status)
+        call.refusal = answers.of_error(error, call.id, status=status, shape=self._shape(call))
+        if error.status == 401:
+            call.refusal.headers.append(("WWW-Authenticate", "Bearer"))
 
     async def answer(self, call: Call, raw: bytes | bytearray) -> Answer:
         """Run the handler and give its answer; only cancellation passes through."""
@@ -107,7 +114,7 @@ class Dispatcher:
             return answer
         except StackctlError as err:
             call.error_code = err.code
-            return answers.of_error(err, call.id)
+            return answers.of_error(err, call.id, shape=self._shape(call))
         except Exception as err:
             # The edge: an unknown error is our bug; the caller gets an id to find it by.
             call.error_code = StackctlError.code
@@ -116,7 +123,7 @@ class Dispatcher:
             ours = StackctlError(
                 f"internal error, see request {call.id} in the log", hint="stackctl logs"
             )
-            return answers.of_error(ours, call.id)
+            return answers.of_error(ours, call.id, shape=self._shape(call))
         finally:
             current_request_id.reset(token)
 
@@ -125,6 +132,9 @@ class Dispatcher:
         if not call.recorded:
             call.recorded = True
             self.sink.emit(self._event(call, items))
+
+    def _shape(self, call: Call) -> ErrorShape | None:
+        return call.route.errors_as if call.route is not None else self.registry.shape(call.path)
 
     async def _run(self, call: Call, raw: bytes | bytearray) -> Answer:
         route = call.route
@@ -137,6 +147,7 @@ class Dispatcher:
             query=decode.query(route, call.query),
             body=decode.body(route, raw),
             uid=call.peer.uid,
+            headers=call.headers,
         )
         deadline = asyncio.timeout(route.timeout_s)
         try:
@@ -187,8 +198,18 @@ def too_large(call: Call) -> TooLarge:
 def _success(call: Call, route: Route, reply: Reply) -> Answer:
     # A handler that leaves Reply.status alone means the route's own.
     status = route.status if reply.status == 200 else reply.status
+    headers = list(reply.headers)
     if reply.stream is not None:
-        return Answer(status, call.id, stream=reply.stream)
+        return Answer(
+            status,
+            call.id,
+            stream=reply.stream,
+            headers=headers,
+            content_type=reply.content_type,
+            shape=route.errors_as,
+        )
     if reply.body is None:
-        return Answer(204 if status == 200 else status, call.id)
-    return Answer(status, call.id, answers.encode(reply.body))
+        return Answer(204 if status == 200 else status, call.id, headers=headers)
+    body = reply.body
+    payload = body if isinstance(body, bytes) else answers.encode(body)
+    return Answer(status, call.id, payload, headers=headers, content_type=reply.content_type)

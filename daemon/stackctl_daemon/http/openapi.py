@@ -22,6 +22,7 @@ from stackctl_daemon.http.answer import JSON, JSON_LINES
 from stackctl_daemon.http.registry import Query, Registry, Route
 
 Schema = dict[str, Any]  # Any: a JSON schema has no narrower type
+FORM = "multipart/form-data"
 _REF = "#/components/schemas/{name}"
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 _EDGE: dict[int, str] = {
@@ -45,7 +46,9 @@ def document(registry: Registry) -> Schema:
     """Give the whole document."""
     types: list[type] = [ErrorReply]
     for route in registry.routes:
-        types += [t for t in (route.body, route.reply) if t is not None and t not in types]
+        shape = route.errors_as.type if route.errors_as is not None else None
+        named = (route.body, route.reply, shape)
+        types += [t for t in named if t is not None and t not in types]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     for schema in components.values():
         if "description" in schema:  # before Python 3.13 a docstring keeps its indentation
@@ -99,6 +102,9 @@ def _operation(route: Route, by_type: dict[type, Schema]) -> Schema:
             "required": True,
             "content": {JSON: {"schema": by_type[route.body]}},
         }
+    elif route.raw:
+        schema = {"type": "object"} if route.raw in (JSON, FORM) else {}
+        operation["requestBody"] = {"content": {route.raw: {"schema": schema}}}
     return operation
 
 
@@ -126,22 +132,24 @@ def _responses(route: Route, by_type: dict[type, Schema]) -> Schema:
     if status != 204:
         schema: Schema = by_type[route.reply] if route.reply is not None else {"type": "object"}
         success["content"] = {JSON_LINES if route.stream else JSON: {"schema": schema}}
+        success["content"] |= {kind.partition(";")[0]: {} for kind in route.also_replies}
     responses = {str(status): success}
     raised: dict[int, list[str]] = {}
     for error in (*route.errors, *_EDGE_ERRORS):
         raised.setdefault(error.status, []).append(error.code)
     if route.durable:
         raised.setdefault(507, []).append("disk_full")
+    shape = by_type[ErrorReply if route.errors_as is None else route.errors_as.type]
     for code in sorted({*_EVERY, *raised}):
-        responses[str(code)] = _error(code, raised.get(code, []))
+        responses[str(code)] = _error(code, raised.get(code, []), shape)
     return responses
 
 
-def _error(status: int, codes: list[str]) -> Schema:
+def _error(status: int, codes: list[str], shape: Schema) -> Schema:
     said = ", ".join(f"`{code}`" for code in sorted(set(codes)))
     answer: Schema = {
         "description": _EDGE.get(status, f"Refused: {said}."),
-        "content": {JSON: {"schema": {"$ref": _REF.format(name=ErrorReply.__name__)}}},
+        "content": {JSON: {"schema": shape}},
     }
     if status == Overloaded.status:
         answer["headers"] = {

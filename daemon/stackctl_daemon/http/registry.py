@@ -6,7 +6,7 @@ Everything else is derived from it: dispatch, authorisation, OpenAPI, request ev
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,18 @@ from stackctl.errors import NotFound, StackctlError
 
 Permission = Literal["read", "operate", "admin"]
 Method = Literal["GET", "POST", "PUT", "DELETE"]
+Listener = Literal["control", "api"]
+"""The Unix socket, and the TCP port that serves other people's protocols."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """How a protocol writes an error."""
+
+    make: Callable[[StackctlError, str, int], Any]
+    """From the error, the request's id and the status: what is encoded as JSON."""
+    type: type
+    """Struct of what ``make`` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +52,26 @@ class Request:
     query: dict[str, Any]
     """Parsed by the route's ``queries``, defaults filled in."""
     body: Any
-    """An instance of the route's ``body`` Struct, or None."""
+    """An instance of the route's ``body`` Struct, the bytes of a ``raw`` one, or None."""
     uid: int
-    """The peer's user id, from SO_PEERCRED."""
+    """The peer's user id, from SO_PEERCRED; on the API's port that of the token's owner."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name; a field given twice is joined by a comma."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a handler gives: a Struct to encode, or a stream of Structs (JSON lines)."""
+    """What a handler gives: a Struct to encode, bytes, or a stream of either.
+
+    A stream of Structs goes out as JSON lines, one of bytes as it is.
+    """
 
     body: Any = None
     status: int = 200
     stream: AsyncIterator[Any] | None = None
+    content_type: str = ""
+    """Empty: JSON, JSON lines for a stream."""
+    headers: Sequence[tuple[str, str]] = ()
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -59,7 +79,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of the control API."""
+    """One operation."""
 
     name: str
     """``noun.verb``; the operationId and the name of its events."""
@@ -79,6 +99,15 @@ class Route:
     errors: tuple[type[StackctlError], ...] = ()
     """What it may raise beyond the edge's own (400, 403, 413, 429, 504)."""
     max_body_bytes: int = 1 << 20
+    raw: str = ""
+    """Content type of a body that the handler reads itself, as bytes; instead of ``body``."""
+    also_replies: tuple[str, ...] = ()
+    """Content types of success beside JSON."""
+    errors_as: ErrorShape | None = None
+    """None: the control API's own."""
+    listeners: tuple[Listener, ...] = ("control",)
+    ends_with_peer: bool = False
+    """Cancel the handler as soon as the peer closes its side."""
     durable: bool = False
     """Answer only after the request's own event is on disk (writes)."""
     timeout_s: float = 60.0
@@ -89,6 +118,8 @@ class Registry:
     """Routes by method and path."""
 
     routes: list[Route] = field(default_factory=list)
+    shapes: list[tuple[str, ErrorShape]] = field(default_factory=list)
+    """Error shapes by path prefix, for what meets no route; the first that fits."""
     _patterns: list[tuple[re.Pattern[str], Route]] = field(default_factory=list)
 
     def add(self, *routes: Route) -> None:
@@ -104,6 +135,10 @@ class Registry:
             self.routes.append(route)
             pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
             self._patterns.append((re.compile(pattern), route))
+
+    def shape(self, path: str) -> ErrorShape | None:
+        """Give how an error of a path without a route is written; None: our own way."""
+        return next((shape for prefix, shape in self.shapes if path.startswith(prefix)), None)
 
     def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | list[str]:
         """Give the route and its path parameters, or the methods that the path does allow.

@@ -1,0 +1,58 @@
+"""What a request took, for its header and for the statistics; refuses to measure anything."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from stackctl_daemon.inference.service import Done
+
+
+@dataclass(slots=True)
+class Count:
+    """Requests of one model since the daemon started."""
+
+    requests: int = 0
+    failed: int = 0
+    inputs: int = 0
+    queue_s: float = 0.0
+    batch_s: float = 0.0
+    compute_s: float = 0.0
+    last_at_s: float = 0.0
+    """Unix time of the last one."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counts by model, of what came through these protocols."""
+
+    models: dict[str, Count] = field(default_factory=dict)
+
+    def add(self, done: Done, inputs: int) -> None:
+        """Count a request that was answered."""
+        count = self.models.setdefault(done.model, Count())
+        count.requests += 1
+        count.inputs += inputs
+        count.queue_s += done.queue_s
+        count.batch_s += done.batch_s
+        count.compute_s += done.compute_s
+        count.last_at_s = time.time()
+
+    def fail(self, model: str) -> None:
+        """Count a request that was not."""
+        self.models.setdefault(model, Count()).failed += 1
+
+
+def headers(done: Done) -> list[tuple[str, str]]:
+    """Give times in ms as Server-Timing has them (W3C), the device, and how many were cut."""
+    found = [
+        (
+            "Server-Timing",
+            f"queue;dur={done.queue_s * 1e3:.3f}, batch;dur={done.batch_s * 1e3:.3f},"
+            f" compute;dur={done.compute_s * 1e3:.3f}",
+        ),
+        ("Stackctl-Device", done.device),
+    ]
+    if done.truncated:
+        found.append(("Stackctl-Truncated", str(done.truncated)))
+    return found

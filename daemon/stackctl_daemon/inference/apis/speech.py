@@ -1,0 +1,189 @@
+"""OpenAI's transcription: a form with a sound in, text or subtitles out.
+
+Source: createTranscription in the OpenAPI description of api.openai.com; SubRip as in its de
+facto description; WebVTT, W3C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from stackctl_daemon.http.registry import Reply, Request, Route
+from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.apis import multipart
+from stackctl_daemon.inference.apis.account import Statistics, headers
+from stackctl_daemon.inference.apis.openai import BOTH, ERRORS, RAISED, BadField, entry_of
+from stackctl_daemon.inference.service import Ask, InferenceService
+
+FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+_TEXTS = {
+    "text": "text/plain; charset=utf-8",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt; charset=utf-8",
+}
+
+
+class Transcription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was said; the rest only in the format ``verbose_json``."""
+
+    text: str
+    task: str = ""
+    language: str = ""
+    duration: float = 0.0
+    segments: list[dict[str, Any]] | None = None
+
+
+def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
+    """Give the routes."""
+
+    async def transcribe(request: Request) -> Reply:
+        form = Form(request.headers.get("content-type", ""), request.body)
+        kind = form.text("response_format", "json")
+        if kind not in FORMATS:
+            expected = ", ".join(FORMATS)
+            raise BadField("response_format", f'the format "{kind}", expected one of {expected}')
+        if form.text("stream", "false").lower() not in ("false", "0"):
+            raise BadField("stream", "transcriptions do not stream, expected stream false")
+        sound = form.file("file")
+        model = form.text("model", "")
+        if not model:
+            raise BadField("model", "the form has no field model")
+        entry = await entry_of(service, model)
+        if entry.task != "transcription":
+            raise BadField("model", f'model "{entry.name}" does {entry.task}, not transcription')
+        options: dict[str, Any] = {}
+        if language := form.text("language", ""):
+            options["language"] = language
+        ask = Ask(options=options, user=request.uid)
+        done = await service.run([Input(data=sound)], model=model, ask=ask)
+        statistics.add(done, 1)
+        value: Mapping[str, Any] = done.results[0].value
+        if kind in _TEXTS:
+            text = _WRITERS[kind](value)
+            return Reply(text.encode(), content_type=_TEXTS[kind], headers=headers(done))
+        return Reply(_object(value, verbose=kind == "verbose_json"), headers=headers(done))
+
+    return [
+        Route(
+            name="openai.transcriptions",
+            method="POST",
+            path="/v1/audio/transcriptions",
+            permission="operate",
+            handler=transcribe,
+            summary="Turn speech into text (OpenAI).",
+            raw=multipart.CONTENT_TYPE,
+            reply=Transcription,
+            also_replies=tuple(_TEXTS.values()),
+            errors=RAISED,
+            errors_as=ERRORS,
+            listeners=BOTH,
+            max_body_bytes=96 << 20,
+            timeout_s=600,
+        )
+    ]
+
+
+class Form:
+    """The fields of a form, by name."""
+
+    def __init__(self, content_type: str, body: bytes) -> None:
+        """Read it; see `multipart.read`."""
+        self._parts = {part.name: part for part in multipart.read(content_type, body)}
+
+    def text(self, name: str, default: str) -> str:
+        """Give a field's text.
+
+        Raises:
+            BadField: it is not UTF-8.
+        """
+        part = self._parts.get(name)
+        if part is None:
+            return default
+        try:
+            return part.data.decode().strip()
+        except UnicodeDecodeError as err:
+            raise BadField(name, f"the field {name} is not UTF-8") from err
+
+    def file(self, name: str) -> bytes:
+        """Give a file's bytes.
+
+        Raises:
+            BadField: there is none, or it is empty.
+        """
+        part = self._parts.get(name)
+        if part is None or not part.data:
+            raise BadField(name, f"the form has no file in the field {name}")
+        return part.data
+
+
+def _segments(value: Mapping[str, Any]) -> list[tuple[float, float, str]]:
+    """Give start, end and text of each segment; one over all where the model told none."""
+    found = [
+        (
+            float(item.get("start_s", item.get("start", 0.0))),
+            float(item.get("end_s", item.get("end", 0.0))),
+            str(item.get("text", "")).strip(),
+        )
+        for item in value.get("segments") or []
+    ]
+    text = str(value.get("text", "")).strip()
+    return found or ([(0.0, float(value.get("duration_s", 0.0)), text)] if text else [])
+
+
+def _object(value: Mapping[str, Any], *, verbose: bool) -> Transcription:
+    text = str(value.get("text", ""))
+    if not verbose:
+        return Transcription(text=text)
+    segments = [
+        {"id": i, "start": start, "end": end, "text": said}
+        for i, (start, end, said) in enumerate(_segments(value))
+    ]
+    return Transcription(
+        text=text,
+        task="transcribe",
+        language=str(value.get("language") or ""),
+        duration=float(value.get("duration_s", 0.0)),
+        segments=segments,
+    )
+
+
+def srt(value: Mapping[str, Any]) -> str:
+    """Write SubRip."""
+    blocks = [
+        f"{i}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_cue(text)}\n"
+        for i, (start, end, text) in enumerate(_segments(value), 1)
+    ]
+    return "\n".join(blocks)
+
+
+def vtt(value: Mapping[str, Any]) -> str:
+    """Write WebVTT."""
+    blocks = [
+        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(_cue(text))}\n"
+        for start, end, text in _segments(value)
+    ]
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _plain(value: Mapping[str, Any]) -> str:
+    return str(value.get("text", "")).strip() + "\n"
+
+
+_WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {"text": _plain, "srt": srt, "vtt": vtt}
+
+
+def _cue(text: str) -> str:
+    """Leave out what would end a cue."""
+    return " ".join(text.split()).replace("-->", "->")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _clock(seconds: float, point: str) -> str:
+    ms = round(max(0.0, seconds) * 1000)
+    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}{point}{ms % 1000:03}"
