@@ -2,9 +2,10 @@
 
 _stackctl_words() {
   case "$1" in
-    '') echo 'up down status demo index search collections models devices jobs logs doctor config completion' ;;
+    '') echo 'up down status demo index search collections models devices api jobs logs doctor config completion' ;;
     'collections') echo 'list remove' ;;
     'models') echo 'list pull verify remove import' ;;
+    'api') echo 'env token' ;;
     'jobs') echo 'list show watch cancel' ;;
     'config') echo 'show path check reload' ;;
   esac
@@ -29,6 +30,9 @@ _stackctl_flags() {
     'models remove') echo '--help -h' ;;
     'models import') echo '--licence --help -h' ;;
     'devices') echo '--help -h' ;;
+    'api') echo '--help -h' ;;
+    'api env') echo '--help -h' ;;
+    'api token') echo '--help -h' ;;
     'jobs') echo '--help -h' ;;
     'jobs list') echo '--help -h' ;;
     'jobs show') echo '--help -h' ;;

@@ -3,7 +3,7 @@
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
     set -l valued --collection --licence --limit --lines --mode --path --query --type -c -n
-    set -l known 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models import' 'models list' 'models pull' 'models remove' 'models verify' 'search' 'status' 'up'
+    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models import' 'models list' 'models pull' 'models remove' 'models verify' 'search' 'status' 'up'
     set -l path
     set -l skip 0
     for word in (commandline -opc)[2..-1]
@@ -28,6 +28,7 @@ complete -c stackctl -n '__stackctl_at' -a search -d 'Ask a collection; hits are
 complete -c stackctl -n '__stackctl_at' -a collections -d 'List and remove collections'
 complete -c stackctl -n '__stackctl_at' -a models -d 'List, pull, verify, remove and import models'
 complete -c stackctl -n '__stackctl_at' -a devices -d 'List devices and what runs on them'
+complete -c stackctl -n '__stackctl_at' -a api -d 'Show how other programs reach the models'
 complete -c stackctl -n '__stackctl_at' -a jobs -d 'List, show, watch and cancel jobs'
 complete -c stackctl -n '__stackctl_at' -a logs -d 'Show the daemon'\''s log'
 complete -c stackctl -n '__stackctl_at' -a doctor -d 'Look for problems and say how to mend them'
@@ -70,6 +71,8 @@ complete -c stackctl -n '__stackctl_at models verify' -a '(stackctl __complete m
 complete -c stackctl -n '__stackctl_at models remove' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models import' -F
 complete -c stackctl -n '__stackctl_at models import' -l licence -x -d 'Licence of the model.'
+complete -c stackctl -n '__stackctl_at api' -a env -d 'Print address and token of the API'\''s port as OpenAI'\''s clients read them from the shell.'
+complete -c stackctl -n '__stackctl_at api' -a token -d 'Print the token of the API'\''s port; the file it lies in is in the JSON.'
 complete -c stackctl -n '__stackctl_at jobs' -a list -d 'List jobs, newest first.'
 complete -c stackctl -n '__stackctl_at jobs' -a show -d 'Show one job: parameters, progress, result or error.'
 complete -c stackctl -n '__stackctl_at jobs' -a watch -d 'Follow a job until it ends; its failure is this command'\''s.'

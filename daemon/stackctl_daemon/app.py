@@ -152,9 +152,7 @@ class App:
             default_model=settings.inference.default_model,
             loaded_on=lambda name: [d for ask in loaded for d in ask(name)],
         )
-        inference = InferenceService(
-            settings.inference, found, models, self.sink, data_dir=self._data, jobs=self.jobs
-        )
+        inference = InferenceService(settings.inference, found, models, self.sink)
         loaded.append(inference.loaded_on)
         self.devices = DeviceService(
             settings.devices,
