@@ -79,6 +79,7 @@ class OrtSession:
             item.name: (item.type, list(item.shape)) for item in self._session.get_inputs()
         }
         self.outputs: Sequence[str] = [item.name for item in self._session.get_outputs()]
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def run(self, outputs: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
         """Compute; see `adapters.base.Session`."""

@@ -20,6 +20,7 @@ ADAPTERS = {
     "image-classification": "image_models:ImageClassification",
     "image-embedding": "image_models:ImageEmbedding",
     "file-type": "file_type:FileType",
+    "ocr": "ocr:Ocr",
     "voice-activity": "voice_activity:VoiceActivity",
     "transcription": "transcription:Transcription",
 }

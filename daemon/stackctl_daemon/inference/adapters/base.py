@@ -74,6 +74,8 @@ class Session(Protocol):
     inputs: Mapping[str, tuple[str, list[int | str | None]]]
     """ONNX type (``tensor(float)``) and shape by name."""
     outputs: Sequence[str]
+    metadata: Mapping[str, str]
+    """What its maker wrote into the file, by name."""
 
     def run(self, outputs: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
         """Compute; None asks for every output.

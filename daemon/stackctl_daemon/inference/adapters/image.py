@@ -185,3 +185,35 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes an orientation of EXIF 2.32, table 6, tag 0x0112."""
+
+
+def quarter_turn(picture: Picture, times: int) -> Picture:
+    """Turn against the clock by 90 degrees, once, twice or three times."""
+    turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+    return picture.transpose(turns[times - 1])
+
+
+def flatten(picture: Picture, corners: npt.NDArray[np.float64], size: tuple[int, int]) -> Picture:
+    """Give a quadrilateral of a picture as a rectangle, cubic between pixels.
+
+    Args:
+        picture: RGB.
+        corners: ``(4, 2)`` x, y of what becomes top left, top right, bottom right, bottom left.
+        size: width and height of the result.
+
+    Source: the projective map of Heckbert 1989, section 2.2.3: eight unknowns, two equations a
+    corner.
+    """
+    width, height = size
+    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    rows = []
+    for (u, v), (x, y) in zip(target, corners, strict=True):
+        rows.append([u, v, 1, 0, 0, 0, -u * x, -v * x])
+        rows.append([0, 0, 0, u, v, 1, -u * y, -v * y])
+    try:
+        solved = np.linalg.solve(np.array(rows), corners.reshape(-1))
+    except np.linalg.LinAlgError:  # three corners on a line: nothing to see there
+        return Image.new("RGB", size)
+    return picture.transform(
+        size, Image.Transform.PERSPECTIVE, solved.tolist(), Image.Resampling.BICUBIC
+    )
