@@ -20,6 +20,9 @@ from waiting import until
 
 pytestmark = pytest.mark.integration
 
+SETTLING = 8
+"""Descriptors that the areas may still open after the first count; the connections are more."""
+
 
 @pytest.fixture
 def alone() -> Iterator[Stack]:
@@ -59,7 +62,9 @@ def test_a_request_behind_connections_that_took_every_descriptor_is_served(alone
 
     assert status == 200
     assert _log(alone).count("accept_failed") <= 3  # told when it begins, not at each try
-    until(lambda: _open(pid) <= before + 2, told=lambda: f"{_open(pid)} open, {before} before")
+    until(
+        lambda: _open(pid) <= before + SETTLING, told=lambda: f"{_open(pid)} open, {before} before"
+    )
 
 
 class Limited(Stack):
@@ -95,4 +100,6 @@ def test_under_a_low_limit_connections_leave_the_daemon_its_own_descriptors() ->
 
         assert status == 200
         assert "accept_failed" not in _log(stack)
-        until(lambda: _open(pid) <= before + 2, told=lambda: f"{_open(pid)}, {before} before")
+        until(
+            lambda: _open(pid) <= before + SETTLING, told=lambda: f"{_open(pid)}, {before} before"
+        )

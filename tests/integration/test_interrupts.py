@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 
 
+# A shell has what it starts in the background ignore SIGINT, and so have its children.
+HEARING = ["env", "--default-signal=INT"]
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_following_the_log_ends_without_a_word(tmp_path: Path, options: tuple[str, ...]) -> None:
     log = tmp_path / "state" / "stackctld.log"
     log.parent.mkdir()
     log.write_text('{"time": "t", "level": "INFO", "message": "ready"}\n')
     process = subprocess.Popen(
-        [sys.executable, "-m", "stackctl", "logs", "--follow", *options],
+        [*HEARING, sys.executable, "-m", "stackctl", "logs", "--follow", *options],
         env=os.environ | {"STACKCTL_HOME": str(tmp_path), "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
