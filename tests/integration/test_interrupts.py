@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-
 # A shell has what it starts in the background ignore SIGINT, and so have its children.
 HEARING = ["env", "--default-signal=INT"]
 
