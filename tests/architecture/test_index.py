@@ -20,6 +20,7 @@ WORDS = [
     "collections",
     "models",
     "devices",
+    "api",
     "jobs",
     "logs",
     "doctor",

@@ -197,6 +197,8 @@ class _Site:
         asked = oip.read(request.body, request.headers.get(oip.HEADER_LENGTH))
         inputs, options = oip_models.inputs_of(entry, asked.tensors)
         given = {k: v for k, v in asked.request.parameters.items() if k not in _PROTOCOLS_OWN}
+        if entry.task == "tensor" and asked.request.outputs:
+            options["outputs"] = [output.name for output in asked.request.outputs]
         ask = Ask(options=given | options, user=request.uid)
         done = await self._service.run(inputs, model=entry.name, ask=ask)
         outputs = oip_models.outputs_of(entry, done.results)

@@ -2,8 +2,7 @@
 
 Source: the OpenAPI description of api.openai.com, operations listModels, retrieveModel and
 createEmbedding. Beyond it: a text longer than the model's window is cut, and counted in the
-header Stackctl-Truncated; ``dimensions`` keeps the first numbers of a vector and gives it the
-length 1 again, which only models trained for it (Matryoshka) bear well.
+header Stackctl-Truncated; ``dimensions`` is refused by a model that was not trained to be cut.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,7 +170,7 @@ def routes(
         ask = Ask(user=request.uid)
         done, vectors = await _embed(service, body, ask)
         statistics.add(done, len(vectors))
-        payload = await _write(done, _shortened(vectors, body.dimensions), body.encoding_format)
+        payload = await _write(done, vectors, body.encoding_format)
         return Reply(payload, headers=headers(done))
 
     return [
@@ -248,11 +248,21 @@ async def _embed(
         )
     if entry.task != "embedding":
         raise BadField("model", f'model "{entry.name}" does {entry.task}, not embedding')
-    if texts:
+    shortened = body.dimensions not in (None, entry.dimensions)
+    if texts and not shortened:
         done = await service.embed_texts(texts, model=body.model, ask=ask)
         return done, done.vectors
-    inputs = [Input(tensors={"input_ids": np.asarray(row, np.int64)}) for row in ids]
-    ran = await service.run(inputs, model=body.model, ask=ask)
+    inputs = [Input(text=text) for text in texts] or [
+        Input(tensors={"input_ids": np.asarray(row, np.int64)}) for row in ids
+    ]
+    if shortened:
+        ask = replace(ask, options={"dimensions": body.dimensions})
+    try:
+        ran = await service.run(inputs, model=body.model, ask=ask)
+    except Invalid as err:
+        # A text is never wrong here: it is the cut, or else an id.
+        param = "dimensions" if "cut to" in err.message else "input"
+        raise BadField(param, err.message) from err
     rows = [result.tensors["embedding"] for result in ran.results if result.tensors]
     return ran, np.stack(rows)
 
@@ -279,18 +289,6 @@ def read_input(given: str | Sequence[Any]) -> tuple[list[str], list[list[int]]]:
     if max(max(row) for row in items) >= 1 << 31:
         raise BadField("input", "a token id is above 2,147,483,647")
     return [], items
-
-
-def _shortened(vectors: FloatArray, dimensions: int | None) -> FloatArray:
-    """Keep the first numbers of each row, at the length 1.
-
-    Source: Kusupati et al. 2022, Matryoshka Representation Learning.
-    """
-    if dimensions is None or dimensions == vectors.shape[1]:
-        return vectors
-    cut = vectors[:, :dimensions]
-    found: FloatArray = cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
-    return found
 
 
 async def _write(done: Done, vectors: FloatArray, form: str) -> bytes:

@@ -54,9 +54,11 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
         entry = await entry_of(service, model)
         if entry.task != "transcription":
             raise BadField("model", f'model "{entry.name}" does {entry.task}, not transcription')
-        options: dict[str, Any] = {}
-        if language := form.text("language", ""):
-            options["language"] = language
+        options: dict[str, Any] = {
+            name: text for name in ("language", "prompt") if (text := form.text(name, ""))
+        }
+        if temperature := form.text("temperature", ""):
+            options["temperature"] = _number("temperature", temperature)
         ask = Ask(options=options, user=request.uid)
         done = await service.run([Input(data=sound)], model=model, ask=ask)
         statistics.add(done, 1)
@@ -84,6 +86,13 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
             timeout_s=600,
         )
     ]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as err:
+        raise BadField(name, f'{name} is "{text[:40]}", expected a number') from err
 
 
 class Form:
