@@ -46,6 +46,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """``auto`` or ``off``."""
     nvml_library: str = ""
     """Path of libnvidia-ml, when not the system's."""
+    memory_limit_bytes: Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)] = 0
+    """What the worker of a CPU device may take, models included; 0: what the machine has."""
 
 
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +58,10 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Padded tokens in a batch; 512 is best on one CPU core (measured)."""
     max_queued_texts: Annotated[int, Meta(ge=1, le=1_000_000)] = 8192
     """Above it a request is refused with 429 and Retry-After."""
+    keep_alive_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
+    """After so long without a request a model is unloaded; 0: never."""
+    warm_up_s: Annotated[float, Meta(ge=0, le=60)] = 3.0
+    """Of computing, to find a model's batch budget when one asks to load it; 0: never."""
 
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from fakes.inline_jobs import InlineJobs
 from fakes.inline_jobs import Sink as KeepingSink
@@ -16,15 +18,42 @@ from waiting import until_on_loop
 from stackctl import paths
 from stackctl.contracts.device import Device
 from stackctl.contracts.event import Event
+from stackctl.contracts.model import ModelEntry
+from stackctl.errors import NotFound
 from stackctl.settings import DeviceSettings, InferenceSettings, ModelSettings
 from stackctl_daemon.devices.inventory import inventory
 from stackctl_daemon.inference.adapters.base import Input, ModelSpec
 from stackctl_daemon.inference.adapters.text_embedding import TextEmbedding
+from stackctl_daemon.inference.ports import ModelStore
 from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.inference.session import DevicePolicy
 from stackctl_daemon.models.service import ModelService
 
 CACHE = Path(os.environ.get("STACKCTL_TEST_MODELS") or Path.home() / ".cache" / "stackctl-tests")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A model's files under another name."""
+
+    entry: ModelEntry
+    directory: Path
+    graph: Path | None
+    tokenizer: Path | None
+
+
+class Copies:
+    """As many models as a test wants: the default one's files under any name but ``absent``."""
+
+    def __init__(self, store: ModelService) -> None:
+        self._store = store
+
+    async def ready(self, name: str) -> Copy:
+        if name.startswith("absent"):
+            raise NotFound(f'no model "{name}" in the catalogue', hint="stackctl models list")
+        found = await self._store.ready("default")
+        entry = msgspec.structs.replace(found.entry, name=name, options={"copy": name})
+        return Copy(entry, found.directory, found.graph, found.tokenizer)
 
 
 class Sink(KeepingSink):
@@ -46,18 +75,24 @@ def model_service() -> ModelService:
 
 
 def with_service(
-    store: ModelService,
+    store: ModelStore,
     body: Callable[[InferenceService, Sink], Awaitable[None]],
     *,
     devices: list[Device] | None = None,
     wedge_timeout_s: float = 120.0,
+    given: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     async def run() -> None:
         sink = Sink()
         cpus = devices or inventory(DeviceSettings(gpus="off", cpu_sets=[[0]]))[0]
         service = InferenceService(
-            InferenceSettings(**settings), cpus, store, sink, wedge_timeout_s=wedge_timeout_s
+            InferenceSettings(**settings),
+            cpus,
+            store,
+            sink,
+            wedge_timeout_s=wedge_timeout_s,
+            **given or {},
         )
         await service.start()
         try:

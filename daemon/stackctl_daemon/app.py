@@ -152,7 +152,9 @@ class App:
             default_model=settings.inference.default_model,
             loaded_on=lambda name: [d for ask in loaded for d in ask(name)],
         )
-        inference = InferenceService(settings.inference, found, models, self.sink)
+        inference = InferenceService(
+            settings.inference, found, models, self.sink, data_dir=self._data, jobs=self.jobs
+        )
         loaded.append(inference.loaded_on)
         self.devices = DeviceService(
             settings.devices,

@@ -27,6 +27,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     execution_provider: str = ""
     """What ONNX Runtime really runs on, read from the session; empty until a model is loaded."""
     models: list[str] = []
+    queued: int = 0
+    """Inputs that wait there or are computed."""
 
 
 class DeviceList(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,3 +97,117 @@ class RunPart(msgspec.Struct, frozen=True, kw_only=True):
 
     value: Any = None
     reply: RunReply | None = None
+
+
+ModelLife = Literal["loading", "warming", "ready", "idle", "unloading"]
+
+
+class LoadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Load a model before it is asked for."""
+
+    device: str = ""
+    """Id of a device; empty: the best one, as ``why`` explains."""
+    pinned: bool = False
+    """Never evicted."""
+    ttl_s: float | None = None
+    """Unloaded after so long without a request; 0: never; none: ``inference.keep_alive_s``."""
+
+
+class UnloadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Unload a model."""
+
+    device: str = ""
+    """Id of a device; empty: all that hold it."""
+
+
+class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on a device."""
+
+    model: str
+    version: str
+    """Digest of its files and options."""
+    device: str
+    state: ModelLife
+    execution_provider: str = ""
+    memory_bytes: int = 0
+    """What loading it took, measured."""
+    load_s: float = 0.0
+    used_at: str = ""
+    in_use: int = 0
+    """Requests that hold it: it is not unloaded before they end."""
+    pinned: bool = False
+    expires_at: str = ""
+    """When it goes unless it is asked for; empty: never."""
+    batch_budget: int = 0
+    """Padded cost of a batch, as calibrated; 0: by the settings."""
+    aliases: list[str] = []
+
+
+class RunningList(msgspec.Struct, frozen=True, kw_only=True):
+    """Models on devices, by device and name."""
+
+    items: list[RunningModel]
+
+
+class UnloadedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What unloading a model from a device gave back."""
+
+    model: str
+    device: str
+    memory_bytes: int
+    """What loading it had taken."""
+    returned_bytes: int
+    """By how much the worker's memory shrank, measured."""
+    recycled: bool
+    """The worker's process was ended, and started again where it holds more models."""
+
+
+class UnloadReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of an unload, a device each."""
+
+    items: list[UnloadedModel]
+
+
+class AliasRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Let an alias mean a model from now on."""
+
+    model: str
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that stands for a model, and can be switched to another."""
+
+    alias: str
+    model: str
+    previous: str = ""
+    """What it meant before."""
+
+
+class AliasList(msgspec.Struct, frozen=True, kw_only=True):
+    """Aliases by name."""
+
+    items: list[Alias]
+
+
+class DeviceVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a device can hold a model, and why."""
+
+    device: str
+    decision: Literal["holds", "chosen", "possible", "evicts", "refused"]
+    reason: str
+    needed_bytes: int
+    free_bytes: int
+    reclaimable_bytes: int
+    """Of models that may be evicted."""
+    queued: int
+    """Inputs that wait there."""
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model is or would go."""
+
+    model: str
+    needed_bytes: int
+    basis: str
+    """How the need is known."""
+    devices: list[DeviceVerdict]

@@ -1,25 +1,28 @@
-"""How much memory this process has, and giving it back; refuses to guess.
+"""Giving memory back to the kernel, and how much there is; refuses to guess.
 
-Proportional set size counts shared pages by share: replicas that map the same weights are not
-counted as if each had them. Source: proc_pid_smaps(5), malloc_trim(3).
+What loading a model took comes back when the model is dropped and the C library is told to
+trim; what a library took at its first use only when the process ends. Source: malloc_trim(3).
 """
 
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
+
+from stackctl.contracts.device import Device
+from stackctl_daemon.inference.ports import Room
+from stackctl_daemon.proc import available_bytes, pss_bytes
+
+__all__ = ["HostMeter", "pss_bytes", "trim"]
 
 
-def pss_bytes(pid: int | str = "self") -> int:
-    """Give a process's proportional set size; 0 where the kernel does not say."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    for line in text.splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+class HostMeter:
+    """Memory of CPU devices without a limit; of others nothing is known."""
+
+    def room(self, device: Device, pid: int | None) -> Room:
+        """Measure; see `ports.Meter`."""
+        if device.kind != "cpu":
+            return Room(used=0, free=None)
+        return Room(used=pss_bytes(pid) if pid else 0, free=available_bytes())
 
 
 def trim() -> None:

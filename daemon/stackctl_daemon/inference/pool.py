@@ -9,18 +9,31 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from stackctl.errors import Failed, Overloaded, TimedOut, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.bodies import pack_inputs
-from stackctl_daemon.inference.worker_handle import DeviceFault, Piece, WorkerHandle
+from stackctl_daemon.inference.held_models import DeviceFault
+from stackctl_daemon.inference.placement import NoRoom
+from stackctl_daemon.inference.worker_handle import Piece, WorkerHandle
 
 _PIECE_INPUTS = 256
 """Inputs in a piece at most: bounds a frame, and what one death repeats."""
 _SPLIT_FROM = 4
 """Inputs per device below which a request is not worth splitting."""
+
+
+class Admit(Protocol):
+    """Makes room for a model; see `Lifecycle.admit`."""
+
+    async def __call__(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
+        """Have it wanted by the worker.
+
+        Raises:
+            NoRoom: there is none.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +62,9 @@ class Outcome:
 class Pool:
     """The workers of this machine."""
 
-    def __init__(self, *, max_queued: int) -> None:
+    def __init__(self, *, max_queued: int, admit: Admit | None = None) -> None:
         self.workers: list[WorkerHandle] = []
+        self._make_room = admit
         self.queued = 0
         """Inputs admitted and not answered."""
         self._max_queued = max_queued
@@ -75,9 +89,12 @@ class Pool:
         return outcomes
 
     def candidates(self, tried: set[str] | frozenset[str] = frozenset()) -> list[WorkerHandle]:
-        """Give the usable GPUs, or else the CPU devices; one with a fault is a last resort."""
+        """Give the usable GPUs, or else the CPU devices; one with a fault is a last resort.
+
+        A fault is forgotten after a while: the next request tries the device again.
+        """
         left = [worker for worker in self.workers if worker.device.id not in tried]
-        sound = [worker for worker in left if not worker.problem]
+        sound = [worker for worker in left if worker.sound]
         gpus = [worker for worker in sound if worker.device.kind == "cuda"]
         return gpus or sound or left
 
@@ -157,11 +174,23 @@ class Pool:
 
     async def _run_whole(self, task: Task) -> Outcome:
         tried: set[str] = set()
-        fault: DeviceFault | None = None
+        fault: DeviceFault | NoRoom | None = None
         fields, body = pack_inputs(task.inputs)
         weight = len(body) + sum(map(len, fields.get("texts", ()))) + len(task.inputs)
         while workers := self.candidates(tried):
             worker = min(workers, key=lambda w: (w.state == "failed", w.load))
+            if self._make_room:
+                # No model is given up for a second copy of another.
+                first = not any(task.load.key in other.models for other in self.workers)
+                worker.expected += weight
+                try:
+                    await self._make_room(worker, task.load, evict=first)
+                except NoRoom as err:
+                    tried.add(worker.device.id)
+                    fault = fault or err
+                    continue
+                finally:
+                    worker.expected -= weight
             piece = Piece(
                 task.load,
                 fields,
@@ -180,7 +209,7 @@ class Pool:
                 return Outcome(worker, answer, data)
             except DeviceFault as err:
                 tried.add(worker.device.id)
-                fault = err
+                fault = err  # says more than a lack of room elsewhere
         raise fault or Failed("no device can compute", hint="stackctl devices list")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from stackctl.contracts.device import Device
 from stackctl.contracts.model import ModelEntry
 
 
@@ -42,3 +43,29 @@ class ModelStore(Protocol):
             NotFound: no such model, or its files are not here (hint: ``stackctl models pull``).
             ModelCorrupt: a file's bytes are wrong.
         """
+        ...
+
+
+class Room(NamedTuple):
+    """Memory of a device."""
+
+    used: int
+    """By the worker where the device is the CPU, else by all that is on it."""
+    free: int | None
+    """What can still be had; None where nothing measures it."""
+
+
+class Meter(Protocol):
+    """Measures memory; called in a thread, for a driver may hang."""
+
+    def room(self, device: Device, pid: int | None) -> Room:
+        """Give the memory of a device as it is now.
+
+        Args:
+            device: which.
+            pid: its worker's process; None: there is none.
+
+        Raises:
+            Failed: the device does not answer: it is lost.
+        """
+        ...

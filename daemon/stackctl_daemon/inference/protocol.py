@@ -30,6 +30,16 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     dimensions: int
     options: dict[str, Any] = {}
     """The adapter's own."""
+    budget: int = 0
+    """Padded cost of a batch as it was calibrated on this device; 0: the adapter's own."""
+
+
+class Tune(msgspec.Struct, frozen=True, tag="tune"):
+    """Find the batch budget of a loaded model while nobody waits; answered by `Tuned`."""
+
+    key: str
+    seconds: float
+    """Of computing, at most."""
 
 
 class Unload(msgspec.Struct, frozen=True, tag="unload"):
@@ -103,6 +113,28 @@ class Unloaded(msgspec.Struct, frozen=True, tag="unloaded"):
     """What the worker gave back."""
 
 
+class TuneRow(msgspec.Struct, frozen=True, array_like=True):
+    """One batch budget as it was measured."""
+
+    budget: int
+    items: int
+    cost: int
+    """Padded: what the budget bounds."""
+    duration_s: float
+    """The best of its runs."""
+
+
+class Tuned(msgspec.Struct, frozen=True, tag="tuned"):
+    """A calibration ended."""
+
+    key: str
+    rows: list[TuneRow]
+    budget: int
+    """The smallest that is within 5 % of the best; 0: nothing was measured."""
+    message: str = ""
+    """Why nothing was measured."""
+
+
 class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
     """A model could not be opened; whoever asks for it is refused in the same words."""
 
@@ -164,8 +196,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Code of the class in `stackctl.errors`."""
 
 
-Command = Load | Unload | Run | Forget
-Report = Ready | Loaded | Unloaded | LoadFailed | Computed | Part | Answer | Refused
+Command = Load | Unload | Tune | Run | Forget
+Report = Ready | Loaded | Unloaded | Tuned | LoadFailed | Computed | Part | Answer | Refused
 
 PREFIX = struct.Struct("<II")
 MAX_FRAME_BYTES = 1 << 30

@@ -21,6 +21,7 @@ from stackctl.contracts.inference import (
 )
 from stackctl.errors import Invalid, ModelCorrupt, NotFound, Overloaded, TimedOut, WorkerCrashed
 from stackctl_daemon.http.registry import Reply, Request, Route
+from stackctl_daemon.inference import control_routes
 from stackctl_daemon.inference.adapters.base import Array, Input
 from stackctl_daemon.inference.bodies import DTYPES
 from stackctl_daemon.inference.service import Ask, Done, InferenceService
@@ -97,6 +98,7 @@ def routes(service: InferenceService) -> list[Route]:
             max_body_bytes=96 << 20,
             timeout_s=600,
         ),
+        *control_routes.routes(service.control),
     ]
 
 

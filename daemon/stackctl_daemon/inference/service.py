@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,9 +26,17 @@ from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input, Result
 from stackctl_daemon.inference.bodies import rows_of, unpack_results
+from stackctl_daemon.inference.calibration import Knees
+from stackctl_daemon.inference.control import Aliases, ModelControl
+from stackctl_daemon.inference.lifecycle import Lifecycle
+from stackctl_daemon.inference.memory import HostMeter
+from stackctl_daemon.inference.placement import Measured, NoRoom, Predictor
 from stackctl_daemon.inference.pool import Outcome, Pool, Task
-from stackctl_daemon.inference.ports import ModelStore, ReadyModel
-from stackctl_daemon.inference.worker_handle import WorkerHandle
+from stackctl_daemon.inference.ports import Meter, ModelStore, ReadyModel
+from stackctl_daemon.inference.state_file import StateFile
+from stackctl_daemon.inference.worker_handle import Spawn, WorkerHandle
+from stackctl_daemon.inference.worker_process import spawn
+from stackctl_daemon.jobs import Jobs
 from stackctl_daemon.tasks import TaskOwner
 
 
@@ -73,6 +83,8 @@ class Ask:
     """Whose share it takes."""
 
 
+log = logging.getLogger(__name__)
+
 _TRUST_S = 1.0
 """For how long a model's files are believed unchanged: looking costs more than a small batch."""
 
@@ -99,6 +111,10 @@ class InferenceService:
         event_sink: EventSink,
         *,
         wedge_timeout_s: float = 120.0,
+        data_dir: Path | None = None,
+        meter: Meter | None = None,
+        jobs: Jobs | None = None,
+        spawn: Spawn = spawn,
     ):
         self._settings = settings
         self._store = model_store
@@ -107,7 +123,26 @@ class InferenceService:
         self._wedge_timeout_s = wedge_timeout_s
         self._tasks = TaskOwner()
         self._known: dict[str, _Known] = {}
-        self.pool = Pool(max_queued=settings.max_queued_texts)
+        self._spawn = spawn
+        state = data_dir / "inference" if data_dir else None
+        self.knees = Knees(StateFile(state and state / "budgets.json", int))
+        self.pool = Pool(max_queued=settings.max_queued_texts, admit=self._admit)
+        self.lifecycle = Lifecycle(
+            self.pool.workers,
+            Predictor(StateFile(state and state / "memory.json", Measured)),
+            meter or HostMeter(),
+            budget_of=lambda load, worker: self.knees.get(load.key, worker.device),
+            keep_alive_s=settings.keep_alive_s,
+        )
+        self.control = ModelControl(
+            self.pool,
+            self.lifecycle,
+            self.knees,
+            Aliases(StateFile(state and state / "aliases.json", str)),
+            self.load_of,
+            jobs=jobs,
+            warm_up_s=settings.warm_up_s,
+        )
 
     async def start(self) -> None:
         """Watch over the workers and warm them up in the background."""
@@ -117,14 +152,19 @@ class InferenceService:
                 batch_tokens=self._settings.batch_tokens,
                 on_batch=self._record,
                 wedge_timeout_s=self._wedge_timeout_s,
+                on_loaded=self.lifecycle.learned,
+                spawn=self._spawn,
             )
             worker.start()
             self.pool.workers.append(worker)
+        self.lifecycle.start()
         self._tasks.spawn(self._warm(), name="inference-warm")
 
     async def close(self) -> None:
         """End the workers."""
         await self._tasks.close()
+        await self.control.close()
+        await self.lifecycle.close()
         await asyncio.gather(*(worker.close() for worker in self.pool.workers))
 
     async def embed(
@@ -208,6 +248,7 @@ class InferenceService:
                     sorted({model.execution_provider for model in worker.models.values()})
                 ),
                 "models": sorted(model.load.name for model in worker.models.values()),
+                "queued": worker.queued,
             }
             for worker in self.pool.workers
         }
@@ -228,8 +269,16 @@ class InferenceService:
         """Give the entry of a model whose files are here, by name, alias or ``default``."""
         return (await self._lookup(model)).ready.entry
 
+    async def load_of(self, model: str) -> wire.Load:
+        """Give the message that loads a model; raises as `entry`."""
+        return (await self._lookup(model)).load
+
+    async def _admit(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
+        await self.lifecycle.admit(worker, load, evict=evict)
+
     async def _lookup(self, model: str) -> _Known:
         name = self._settings.default_model if model == "default" else model
+        name = self.control.aliases.resolve(name)
         known = self._known.get(name)
         if known is None or time.monotonic() - known.checked_at > _TRUST_S:
             self._known.pop(name, None)
@@ -243,7 +292,10 @@ class InferenceService:
         except (NotFound, ModelCorrupt):
             return  # said again to the first who asks, and by the model area's health
         for worker in self.pool.candidates():
-            worker.warm(known.load)
+            try:
+                await self.lifecycle.admit(worker, known.load)
+            except NoRoom as err:
+                log.warning("model_not_warmed %s", err.message)
 
     def _record(self, device: str, batch: wire.Computed) -> None:
         self._sink.emit(

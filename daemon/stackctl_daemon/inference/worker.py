@@ -29,6 +29,7 @@ from stackctl_daemon.inference.batching import Item
 from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
 from stackctl_daemon.inference.memory import pss_bytes, trim
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
+from stackctl_daemon.inference.sweeps import Sweeps
 from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream
 
 _PR_SET_PDEATHSIG = 1
@@ -48,6 +49,7 @@ class Worker:
         self._pending: dict[int, Pending] = {}
         self._streams: dict[str, deque[Stream]] = {name: deque() for name in PRIORITIES}
         self._closing: set[str] = set()
+        self._sweeps = Sweeps(self._models, self._send)
         self._arrivals = 0
 
     def run(self) -> None:
@@ -71,7 +73,7 @@ class Worker:
 
     def _drain(self) -> bool:
         """Take what waits, or wait for something; tell whether there is more to do."""
-        block = all(model.idle for model in self._models.values())
+        block = not self._sweeps and all(model.idle for model in self._models.values())
         while True:
             try:
                 got = self._inbox.get(block=block)
@@ -88,6 +90,9 @@ class Worker:
             elif isinstance(command, wire.Unload):
                 self._closing.add(command.key)
                 self._unload(command.key)
+            elif isinstance(command, wire.Tune):
+                block = False
+                self._sweeps.open(command)
             else:
                 self._forget(command.id)
 
@@ -101,7 +106,9 @@ class Worker:
 
     def _load(self, command: wire.Load) -> None:
         self._closing.discard(command.key)
-        if command.key in self._models and self._models[command.key].adapter is not None:
+        held = self._models.get(command.key)
+        if held and held.loaded:
+            self._send(held.loaded)  # it was asked to go, and is wanted again
             return
         before, began = pss_bytes(), time.monotonic()
         fault, adapter = None, None
@@ -126,13 +133,14 @@ class Worker:
             if model.load.name == command.name and key != command.key:
                 self._closing.add(key)
                 self._unload(key)
-        self._models[command.key] = Model(command, adapter, fault)
+        model = self._models[command.key] = Model(command, adapter, fault, budget=command.budget)
         if adapter:
             grown = max(0, pss_bytes() - before)
             took = time.monotonic() - began
-            self._send(
-                wire.Loaded(command.key, command.name, adapter.execution_provider, took, grown)
+            model.loaded = wire.Loaded(
+                command.key, command.name, adapter.execution_provider, took, grown
             )
+            self._send(model.loaded)
         elif fault:
             self._send(fault)
 
@@ -141,11 +149,13 @@ class Worker:
         model = self._models.get(key)
         if model is None:
             self._closing.discard(key)
+            self._send(wire.Unloaded(key, key, 0))
             return
         if not model.idle:
             return
         self._closing.discard(key)
         before, name = pss_bytes(), model.load.name
+        self._sweeps.close(key)
         del self._models[key], model
         gc.collect()
         trim()
@@ -186,6 +196,8 @@ class Worker:
             arrived=arrived,
         )
         self._pending[command.id] = pending
+        if units and not units[0].tokens:
+            model.sample = units[0]
         if not units:
             self._done(pending)
         waiting = model.queues[command.priority]
@@ -205,10 +217,11 @@ class Worker:
                 model = min(found, key=lambda m: m.queues[priority].oldest)
                 adapter = model.adapter
                 if adapter is not None:
-                    budget = adapter.budget(self._batch_tokens)
+                    budget = model.budget or adapter.budget(self._batch_tokens)
                     self._start(model, model.queues[priority].take(budget))
             if busy or found:
                 return
+        self._sweeps.step()
 
     def _start(self, model: Model, batch: list[Item[Pending]]) -> None:
         """Run a batch without those whom nobody waits for any more."""

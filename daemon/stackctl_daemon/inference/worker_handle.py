@@ -13,25 +13,35 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from stackctl.contracts.device import Device
 from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.held_models import MAX_DEATHS, DeviceFault, HeldModels, LoadedModel
 from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
 from stackctl_daemon.tasks import TaskOwner
 
 log = logging.getLogger(__name__)
 
 WorkerState = Literal["off", "starting", "ready", "restarting", "failed"]
-MAX_DEATHS = 3
-"""Deaths that a request may see before it is given up."""
+FIRST_RETRY_S, LAST_RETRY_S = 2.0, 300.0
+"""After which a device with a fault is tried again."""
 _FAILED_AFTER = 5
 _FIRST_DELAY_S, _LAST_DELAY_S = 0.1, 30.0
 
 
-class DeviceFault(Failed):
-    """The device cannot run the model; another one may."""
+class Spawn(Protocol):
+    """Starts a worker; see `worker_process.spawn`."""
+
+    async def __call__(
+        self, device: Device, *, batch_tokens: int, share_weights: bool
+    ) -> WorkerProcess:
+        """Start it.
+
+        Raises:
+            OSError: no process, socket or memory can be had.
+        """
 
 
 @dataclass(slots=True, eq=False)
@@ -58,18 +68,6 @@ class Piece:
     issued: bool = False
 
 
-@dataclass(slots=True)
-class LoadedModel:
-    """A model that a worker holds now."""
-
-    load: wire.Load
-    execution_provider: str
-    load_s: float
-    memory_bytes: int
-    used_at: float
-    """When it was last asked for, by the monotonic clock."""
-
-
 class WorkerHandle:
     """Starts, feeds, watches and restarts the worker of a device."""
 
@@ -81,6 +79,9 @@ class WorkerHandle:
         on_batch: Callable[[str, wire.Computed], None],
         wedge_timeout_s: float = 120.0,
         share_weights: bool = False,
+        on_loaded: Callable[[WorkerHandle, LoadedModel], None] = lambda worker, model: None,
+        spawn: Spawn = spawn,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.device = device
         self.state: WorkerState = "off"
@@ -88,28 +89,57 @@ class WorkerHandle:
         self.pid: int | None = None
         self.problem = ""
         """Why the device cannot be used; empty when it can."""
-        self.models: dict[str, LoadedModel] = {}
-        """By key, those that are loaded now."""
         self._batch_tokens = batch_tokens
         self._on_batch = on_batch
         self._wedge_timeout_s = wedge_timeout_s
         self._tasks = TaskOwner()
         self._wanted = asyncio.Event()
         self._share_weights = share_weights
-        self._wanted_models: dict[str, wire.Load] = {}
-        """By key: loaded again after every restart."""
-        self._unloads: dict[str, asyncio.Future[int]] = {}
+        self.held = HeldModels(
+            device.id,
+            write=self._write,
+            on_fault=self._blame_device,
+            on_loaded=lambda model: on_loaded(self, model),
+            clock=clock,
+        )
         self._pieces: dict[int, Piece] = {}
         self._live: WorkerProcess | None = None
         self._number = 0
         self._failures = 0
         self._heard = 0.0
         self._closing = False
+        self._spawn = spawn
+        self._clock = clock
+        self._retiring: asyncio.Future[None] | None = None
+        self._blames = 0
+        self._retry_at = 0.0
+        self.expected = 0
+        """Bytes of requests that wait for room, and come here."""
 
     @property
     def load(self) -> int:
-        """Bytes that wait or are computed."""
-        return sum(piece.weight for piece in self._pieces.values())
+        """Bytes that wait or are computed, or will as soon as there is room for their model."""
+        return self.expected + sum(piece.weight for piece in self._pieces.values())
+
+    @property
+    def queued(self) -> int:
+        """Inputs that wait or are computed."""
+        return sum(piece.count for piece in self._pieces.values())
+
+    @property
+    def models(self) -> dict[str, LoadedModel]:
+        """By key, the models that are loaded now."""
+        return self.held.open
+
+    @property
+    def sound(self) -> bool:
+        """The device has no fault, or has had one for so long that it is worth another try."""
+        return not self.problem or self._clock() >= self._retry_at
+
+    @property
+    def retry_in_s(self) -> float:
+        """Until a device with a fault is tried again."""
+        return max(0.0, self._retry_at - self._clock()) if self.problem else 0.0
 
     def start(self) -> None:
         """Watch over the worker; it is started when there is something to do."""
@@ -117,7 +147,7 @@ class WorkerHandle:
 
     def warm(self, load: wire.Load) -> None:
         """Have a model loaded, now and after every restart."""
-        self._want(load)
+        self.held.want(load)
         self._wanted.set()
         self._pump()
 
@@ -125,18 +155,17 @@ class WorkerHandle:
         """Requests that hold a model: it is not unloaded before they end."""
         return sum(piece.load.key == key for piece in self._pieces.values())
 
-    async def unload(self, key: str) -> int:
-        """Close a model once nobody waits for it; give the bytes that came back."""
-        self._wanted_models.pop(key, None)
-        if self._live is None or key not in self._live.loaded:
-            self.models.pop(key, None)
-            return 0
-        waiting = self._unloads.get(key)
-        if waiting is None:
-            waiting = self._unloads[key] = asyncio.get_running_loop().create_future()
-            self._live.loaded.discard(key)
-            self._write(wire.Unload(key))
-        return await asyncio.shield(waiting)
+    async def retire(self) -> None:
+        """End the process, to give back all it has, unless somebody waits for it.
+
+        It is started again at once where models are wanted, and else when one is.
+        """
+        if self._live is None or self._pieces:
+            return
+        ended = self._retiring = asyncio.get_running_loop().create_future()
+        live, self._live = self._live, None
+        live.writer.close()
+        await asyncio.shield(ended)
 
     async def run(self, piece: Piece) -> tuple[wire.Answer, bytes]:
         """Give the results of a piece.
@@ -149,9 +178,8 @@ class WorkerHandle:
         self._number += 1
         piece.id = self._number
         self._pieces[piece.id] = piece
-        self._want(piece.load)
-        if piece.load.key in self.models:
-            self.models[piece.load.key].used_at = time.monotonic()
+        self.held.want(piece.load)
+        self.held.used(piece.load.key)
         self._wanted.set()
         self._pump()
         try:
@@ -159,7 +187,9 @@ class WorkerHandle:
         finally:
             if self._pieces.pop(piece.id, None) and piece.issued:
                 self._write(wire.Forget(piece.id))
+            self.held.used(piece.load.key)
             self._pump()
+            self.held.tell()
 
     async def close(self) -> None:
         """End the worker; whoever still waits gets an error."""
@@ -174,6 +204,13 @@ class WorkerHandle:
             await self._wanted.wait()
             self.state = "starting" if not self._failures else "restarting"
             reason = await self._serve()
+            if self._retiring:
+                self.state = "off"
+                if not self.held.wanted and not self._pieces:
+                    self._wanted.clear()
+                self._retiring.set_result(None)
+                self._retiring = None
+                continue
             self._failures += 1
             self.restarts += 1
             self._died(reason)
@@ -187,7 +224,7 @@ class WorkerHandle:
     async def _serve(self) -> str:
         """Run one process to its end; tell why it ended."""
         try:
-            live = await spawn(
+            live = await self._spawn(
                 self.device, batch_tokens=self._batch_tokens, share_weights=self._share_weights
             )
         except OSError as err:
@@ -201,8 +238,8 @@ class WorkerHandle:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the status of the process says more
         finally:
-            self._live, self.pid, self.models = None, None, {}
-            self._settle_unloads()
+            self._live, self.pid = None, None
+            self.held.ended(died=self._retiring is None and not self._closing)
             watch.cancel()
             live.writer.close()
             if live.process.returncode is None and self._closing:
@@ -227,7 +264,8 @@ class WorkerHandle:
 
     def _hear(self, report: wire.Report, data: bytes) -> None:
         if isinstance(report, wire.Answer):
-            self._failures = 0
+            self._failures = self._blames = 0
+            self.problem = ""
             piece = self._pieces.pop(report.id, None)
             if piece and not piece.answer.done():
                 piece.answer.set_result((report, data))
@@ -244,43 +282,16 @@ class WorkerHandle:
         elif isinstance(report, wire.Ready):
             self.state = "ready"
         else:
-            self._hear_of_model(report)
-
-    def _hear_of_model(self, report: wire.Loaded | wire.Unloaded | wire.LoadFailed) -> None:
-        if isinstance(report, wire.Loaded):
-            load = self._wanted_models.get(report.key)
-            self.problem = ""
-            if load:
-                self.models[report.key] = LoadedModel(
-                    load,
-                    report.execution_provider,
-                    report.load_s,
-                    report.memory_bytes,
-                    time.monotonic(),
-                )
-            return
-        if isinstance(report, wire.LoadFailed):
-            log.warning("model_not_loaded device=%s %s", self.device.id, report.message)
-            if self._live:
-                self._live.loaded.discard(report.key)  # the next request tries anew
-            self._wanted_models.pop(report.key, None)
-            if report.device_fault:
-                self._blame_device(report.message)
-        self.models.pop(report.key, None)
-        waiting = self._unloads.pop(report.key, None)
-        if waiting and not waiting.done():
-            waiting.set_result(report.memory_bytes if isinstance(report, wire.Unloaded) else 0)
+            if isinstance(report, wire.Loaded):
+                self.problem = ""
+            self.held.hear(report)
 
     def _blame_device(self, message: str) -> None:
+        """Leave the device alone for a while, longer every time."""
         self.problem = f"{self.device.id}: {message}"
         self.state = "failed"
-
-    def _settle_unloads(self) -> None:
-        """A process that ended gave everything back."""
-        for waiting in self._unloads.values():
-            if not waiting.done():
-                waiting.set_result(0)
-        self._unloads.clear()
+        self._retry_at = self._clock() + min(FIRST_RETRY_S * 2**self._blames, LAST_RETRY_S)
+        self._blames = min(self._blames + 1, 16)
 
     def _refused(self, report: wire.Refused) -> None:
         piece = self._pieces.pop(report.id, None)
@@ -299,8 +310,7 @@ class WorkerHandle:
         """Send what may be sent: suspects alone, everything else at once."""
         if self._live is None:
             return
-        for load in list(self._wanted_models.values()):
-            self._load(load)
+        self.held.send_wanted()
         waiting = list(self._pieces.values())
         suspects = [piece for piece in waiting if piece.deaths]
         if suspects:
@@ -314,7 +324,7 @@ class WorkerHandle:
     def _issue(self, piece: Piece) -> None:
         if not any(other.issued for other in self._pieces.values()):
             self._heard = time.monotonic()  # an idle worker owes no sign of life
-        self._load(piece.load)
+        self.held.send(piece.load)
         piece.issued = True
         command = wire.Run(
             piece.id,
@@ -327,17 +337,6 @@ class WorkerHandle:
             **piece.fields,
         )
         self._write(command, piece.body)
-
-    def _want(self, load: wire.Load) -> None:
-        for key, other in list(self._wanted_models.items()):
-            if other.name == load.name and key != load.key:
-                del self._wanted_models[key]  # the worker closes it when it opens the new one
-        self._wanted_models[load.key] = load
-
-    def _load(self, load: wire.Load) -> None:
-        if self._live and load.key not in self._live.loaded:
-            self._live.loaded.add(load.key)
-            self._write(load)
 
     def _write(self, command: wire.Command, body: bytes = b"") -> None:
         # Unbounded by the transport, bounded by the inputs that the service admits.

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from stackctl.contracts.device import Device
 
@@ -19,8 +19,6 @@ class WorkerProcess:
     process: asyncio.subprocess.Process
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    loaded: set[str] = field(default_factory=set)
-    """Keys of the models that it was told to load."""
 
 
 async def spawn(device: Device, *, batch_tokens: int, share_weights: bool) -> WorkerProcess:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.adapters.base import Adapter
+from stackctl_daemon.inference.adapters.base import Adapter, Unit
 from stackctl_daemon.inference.batching import Item, LengthQueue
 
 PRIORITIES: tuple[wire.Priority, ...] = ("interactive", "batch")
@@ -40,6 +40,11 @@ class Model:
         default_factory=lambda: {name: LengthQueue() for name in PRIORITIES}
     )
     streams: int = 0
+    loaded: wire.Loaded | None = None
+    budget: int = 0
+    """As calibrated; 0: the adapter's own."""
+    sample: Unit | None = None
+    """The last input made ready: what a kind that reads no text is calibrated with."""
 
     @property
     def idle(self) -> bool:

@@ -1,0 +1,347 @@
+"""When a model is loaded, kept, and given up; refuses to run anything.
+
+A load waits until there is room, and room is made by unloading what was not asked for the
+longest. Nothing pinned is evicted, nothing in use is unloaded. What comes back is measured:
+where a worker keeps what a model took, its process is ended and started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from stackctl.contracts.inference import RunningModel, UnloadedModel
+from stackctl.errors import Conflict, Failed, StackctlError
+from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.held_models import LoadedModel
+from stackctl_daemon.inference.placement import (
+    Candidate,
+    NoRoom,
+    Predictor,
+    rank,
+    refusal,
+)
+from stackctl_daemon.inference.ports import Meter, Room
+from stackctl_daemon.inference.worker_handle import WorkerHandle
+from stackctl_daemon.tasks import TaskOwner
+
+log = logging.getLogger(__name__)
+
+METER_TIMEOUT_S = 5.0
+"""A driver hangs with a lost GPU."""
+UNLOAD_TIMEOUT_S = 30.0
+_GIVEN_BACK = 0.95
+_WORTH_RECYCLING_BYTES = 16_000_000
+"""Below it a restart costs more than it gives back."""
+
+
+@dataclass(slots=True)
+class Terms:
+    """On what terms a device keeps a model."""
+
+    pinned: bool = False
+    ttl_s: float = 0.0
+
+
+class Lifecycle:
+    """Makes room, loads, unloads, and sweeps out what nobody asked for."""
+
+    def __init__(
+        self,
+        workers: Sequence[WorkerHandle],
+        predictor: Predictor,
+        meter: Meter,
+        *,
+        budget_of: Callable[[wire.Load, WorkerHandle], int],
+        keep_alive_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._workers = workers
+        self._predictor = predictor
+        self._meter = meter
+        self._budget_of = budget_of
+        self._keep_alive_s = keep_alive_s
+        self._clock = clock
+        self._terms: dict[tuple[str, str], Terms] = {}
+        """By device and key."""
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._before: dict[tuple[str, str], int] = {}
+        self._tasks = TaskOwner()
+        self._measuring = ThreadPoolExecutor(2, thread_name_prefix="meter")
+        self._news = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._tasks.spawn(self._sweep_on_time(), name="inference-sweep")
+
+    async def close(self) -> None:
+        """Stop sweeping."""
+        await self._tasks.close()
+        self._measuring.shutdown(wait=False)
+
+    # -- making room ------------------------------------------------------------------------
+
+    async def admit(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
+        """Have a model wanted by a worker, once there is room for it.
+
+        Raises:
+            NoRoom: there is none, and what could be unloaded would not make enough.
+        """
+        if load.key in worker.held.wanted:
+            return
+        async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+            if load.key in worker.held.wanted:
+                return
+            await self._make_room(worker, load, evict=evict)
+            terms = self._terms.setdefault(
+                (worker.device.id, load.key), Terms(ttl_s=self._keep_alive_s)
+            )
+            worker.warm(msgspec.structs.replace(load, budget=self._budget_of(load, worker)))
+            if terms.ttl_s:
+                self._news.set()
+
+    async def candidates(self, load: wire.Load) -> list[Candidate]:
+        """Give every device as it is now, from a model's point of view."""
+        return list(await asyncio.gather(*(self._look(w, load) for w in self._workers)))
+
+    async def load(
+        self,
+        load: wire.Load,
+        *,
+        device: str = "",
+        pinned: bool = False,
+        ttl_s: float | None = None,
+    ) -> WorkerHandle:
+        """Load a model and wait until it is; it is moved on where a device fails.
+
+        Raises:
+            NoRoom: no device has the memory, with the figures of each.
+            DeviceFault: no device can run it.
+            Failed: its files cannot be opened.
+        """
+        found = await self.candidates(load)
+        if device:
+            found = [c for c in found if c.worker.device.id == device]
+        error: StackctlError | None = None
+        ranked = rank(found, load.key) or [c for c in found if c.worker.problem and c.can_fit]
+        for candidate in ranked:
+            worker = candidate.worker
+            try:
+                await self.admit(worker, load)
+                terms = self._terms.setdefault((worker.device.id, load.key), Terms())
+                terms.pinned = pinned or terms.pinned
+                terms.ttl_s = self._keep_alive_s if ttl_s is None else ttl_s
+                self._news.set()
+                await worker.held.opened(load.key)
+                return worker
+            except (NoRoom, Failed) as err:
+                error = err
+        raise error or refusal(load.name, found)
+
+    # -- giving up --------------------------------------------------------------------------
+
+    async def unload(self, name: str, *, device: str = "") -> list[UnloadedModel]:
+        """Unload a model from the devices that hold it, after the requests that use it.
+
+        Raises:
+            Conflict: requests still use it after half a minute.
+        """
+        held = [
+            (worker, load)
+            for worker in self._workers
+            for load in list(worker.held.wanted.values())
+            if load.name == name and device in ("", worker.device.id)
+        ]
+        done = []
+        for worker, load in held:
+            try:
+                async with asyncio.timeout(UNLOAD_TIMEOUT_S):
+                    await worker.held.until(lambda w=worker, k=load.key: not w.in_use(k))  # type: ignore[misc]  # bound now
+            except TimeoutError as err:
+                raise Conflict(
+                    f'model "{name}" is used by {worker.in_use(load.key)} requests on'
+                    f" {worker.device.id}, expected none within {UNLOAD_TIMEOUT_S:.0f} s",
+                    hint="stackctl models ps",
+                ) from err
+            async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+                done.append(await self._unload(worker, load))
+        return done
+
+    async def sweep(self) -> list[UnloadedModel]:
+        """Unload what nobody asked for within its time; give what went."""
+        gone = []
+        for worker in self._workers:
+            async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+                for key, model in list(worker.models.items()):
+                    left = self._left_s(worker, model)
+                    if left is not None and left <= 0 and not worker.in_use(key):
+                        gone.append(await self._unload(worker, model.load))
+        return gone
+
+    def running(self, aliases: Callable[[str], list[str]]) -> list[RunningModel]:
+        """Give the models on devices, by device and name."""
+        found = []
+        for worker in self._workers:
+            keys = [*worker.held.wanted, *worker.held.closing]
+            for key in sorted(dict.fromkeys(keys)):
+                found.append(self._describe(worker, key, aliases))
+        return found
+
+    def learned(self, worker: WorkerHandle, model: LoadedModel) -> None:
+        """Note what loading a model took."""
+        self._tasks.spawn(self._learn(worker, model), name="inference-learn")
+
+    # -- inside -----------------------------------------------------------------------------
+
+    async def _make_room(self, worker: WorkerHandle, load: wire.Load, *, evict: bool) -> None:
+        while True:
+            now = await self._look(worker, load)
+            if now.room is None:
+                raise NoRoom(f"{worker.device.id} does not answer", hint="stackctl devices")
+            if now.fits:
+                self._before[worker.device.id, load.key] = now.room.used
+                return
+            victim = self._victim(worker)
+            if not evict or not now.can_fit or victim is None:
+                raise refusal(load.name, [now])
+            log.info("model_evicted model=%s device=%s", victim.load.name, worker.device.id)
+            await self._unload(worker, victim.load)
+
+    async def _look(self, worker: WorkerHandle, load: wire.Load) -> Candidate:
+        kind = worker.device.kind
+        opening = sum(
+            self._predictor.need(other, kind).memory_bytes
+            for key, other in worker.held.wanted.items()
+            if key not in worker.models and key != load.key
+        )
+        reclaimable = sum(
+            m.memory_bytes for m in worker.models.values() if self._may_go(worker, m)
+        )
+        need = self._predictor.need(load, kind)
+        return Candidate(worker, await self._room(worker), need, opening, reclaimable)
+
+    async def _room(self, worker: WorkerHandle) -> Room | None:
+        loop = asyncio.get_running_loop()
+        ask = loop.run_in_executor(self._measuring, self._meter.room, worker.device, worker.pid)
+        try:
+            return await asyncio.wait_for(ask, METER_TIMEOUT_S)
+        except (TimeoutError, StackctlError) as err:
+            log.warning("device_silent device=%s error=%s", worker.device.id, err)
+            return None
+
+    def _may_go(self, worker: WorkerHandle, model: LoadedModel) -> bool:
+        terms = self._terms.get((worker.device.id, model.load.key), Terms())
+        return not terms.pinned and not worker.in_use(model.load.key)
+
+    def _victim(self, worker: WorkerHandle) -> LoadedModel | None:
+        """The model that was not asked for the longest."""
+        free = [m for m in worker.models.values() if self._may_go(worker, m)]
+        return min(free, key=lambda m: m.used_at, default=None)
+
+    async def _unload(self, worker: WorkerHandle, load: wire.Load) -> UnloadedModel:
+        """Unload a model that nobody uses, and see to it that its memory is free."""
+        model = worker.models.get(load.key)
+        taken = model.memory_bytes if model else 0
+        before = await self._used(worker)
+        if worker.in_use(load.key):  # somebody came while we measured
+            return UnloadedModel(
+                model=load.name,
+                device=worker.device.id,
+                memory_bytes=taken,
+                returned_bytes=0,
+                recycled=False,
+            )
+        returned = await worker.held.unload(load.key)
+        kept = taken - returned
+        leaves_much = returned < _GIVEN_BACK * taken and kept > _WORTH_RECYCLING_BYTES
+        recycle = not worker.held.wanted or leaves_much or worker.device.kind == "cuda"
+        if recycle:
+            await worker.retire()
+            recycle = worker.pid is None
+        if load.key not in worker.held.wanted:
+            self._terms.pop((worker.device.id, load.key), None)
+        if recycle:
+            returned = max(0, before - await self._used(worker)) or returned
+        log.info(
+            "model_unloaded model=%s device=%s took_bytes=%d returned_bytes=%d recycled=%s",
+            load.name, worker.device.id, taken, returned, recycle,
+        )  # fmt: skip
+        return UnloadedModel(
+            model=load.name,
+            device=worker.device.id,
+            memory_bytes=taken,
+            returned_bytes=returned,
+            recycled=recycle,
+        )
+
+    async def _used(self, worker: WorkerHandle) -> int:
+        room = await self._room(worker)
+        return room.used if room else 0
+
+    async def _learn(self, worker: WorkerHandle, model: LoadedModel) -> None:
+        before = self._before.pop((worker.device.id, model.load.key), None)
+        if worker.device.kind != "cpu" and before is not None:
+            # The process's own pages say nothing of a GPU's memory: the device is asked.
+            model.memory_bytes = max(0, await self._used(worker) - before)
+        if self._predictor.learn(model.load, worker.device.kind, model.memory_bytes):
+            await asyncio.get_running_loop().run_in_executor(None, self._predictor.save)
+
+    def _left_s(self, worker: WorkerHandle, model: LoadedModel) -> float | None:
+        """Until a model goes; None: it stays."""
+        terms = self._terms.get((worker.device.id, model.load.key), Terms())
+        if terms.pinned or not terms.ttl_s:
+            return None
+        return model.used_at + terms.ttl_s - self._clock()
+
+    def _describe(
+        self, worker: WorkerHandle, key: str, aliases: Callable[[str], list[str]]
+    ) -> RunningModel:
+        model = worker.models.get(key)
+        name, _, version = key.rpartition("@")
+        in_use = worker.in_use(key)
+        terms = self._terms.get((worker.device.id, key), Terms())
+        wanted = worker.held.wanted.get(key)
+        left = self._left_s(worker, model) if model else None
+        return RunningModel(
+            model=name,
+            version=version,
+            device=worker.device.id,
+            state=worker.held.state(key, in_use=bool(in_use)),
+            execution_provider=model.execution_provider if model else "",
+            memory_bytes=model.memory_bytes if model else 0,
+            load_s=model.load_s if model else 0.0,
+            used_at=self._wall(model.used_at - self._clock()) if model else "",
+            in_use=in_use,
+            pinned=terms.pinned,
+            expires_at="" if left is None else self._wall(left),
+            batch_budget=self._budget_of(wanted, worker) if wanted else 0,
+            aliases=aliases(name),
+        )
+
+    @staticmethod
+    def _wall(from_now_s: float) -> str:
+        when = datetime.now(UTC) + timedelta(seconds=from_now_s)
+        return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    async def _sweep_on_time(self) -> None:
+        while True:
+            left = [
+                seconds
+                for worker in self._workers
+                for model in worker.models.values()
+                if (seconds := self._left_s(worker, model)) is not None
+            ]
+            # A model in use may be past its time: it is looked at again soon.
+            wait_s = min(60.0, max(0.05, min(left))) if left else (1.0 if self._terms else None)
+            try:
+                await asyncio.wait_for(self._news.wait(), wait_s)
+                self._news.clear()
+            except TimeoutError:
+                await self.sweep()
