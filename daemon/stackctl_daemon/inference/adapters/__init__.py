@@ -21,6 +21,7 @@ ADAPTERS = {
     "image-embedding": "image_models:ImageEmbedding",
     "file-type": "file_type:FileType",
     "ocr": "ocr:Ocr",
+    "clip": "clip:Clip",
     "voice-activity": "voice_activity:VoiceActivity",
     "transcription": "transcription:Transcription",
 }

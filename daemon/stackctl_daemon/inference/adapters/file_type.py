@@ -28,7 +28,7 @@ from stackctl_daemon.inference.adapters.base import (
     Result,
     Unit,
 )
-from stackctl_daemon.inference.adapters.image_models import check_options
+from stackctl_daemon.inference.adapters.option import check_known
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -80,7 +80,7 @@ class FileType(Adapter):
         Raises:
             Invalid: an input is not bytes, or there is an option.
         """
-        check_options(options, (), self.spec.name)
+        check_known(self.spec.name, options, ())
         return [Unit(1, self._features(item, index)) for index, item in enumerate(inputs)]
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:

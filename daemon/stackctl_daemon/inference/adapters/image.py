@@ -7,12 +7,27 @@ header before a pixel is decoded, and whatever it raises is the picture's fault.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    IcoImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from stackctl.errors import Failed, Invalid
 from stackctl_daemon.inference.adapters.base import Input
@@ -20,7 +35,21 @@ from stackctl_daemon.inference.adapters.base import Input
 Picture = Image.Image
 Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
+# Importing one registers its format; without a list Pillow tries all of its fifty.
+_FILES = (
+    PngImagePlugin.PngImageFile,
+    JpegImagePlugin.JpegImageFile,
+    MpoImagePlugin.MpoImageFile,
+    WebPImagePlugin.WebPImageFile,
+    GifImagePlugin.GifImageFile,
+    BmpImagePlugin.BmpImageFile,
+    TiffImagePlugin.TiffImageFile,
+    PpmImagePlugin.PpmImageFile,
+    IcoImagePlugin.IcoImageFile,
+    Jpeg2KImagePlugin.Jpeg2KImageFile,
+    AvifImagePlugin.AvifImageFile,
+)
+FORMATS = tuple(kind.format for kind in _FILES if kind.format in Image.OPEN)
 MAX_PIXELS = 64_000_000
 _ORIENTATION = 0x0112
 # Our own bound comes first, and an exception says more than Pillow's warning.
@@ -88,32 +117,9 @@ def decode(data: bytes, *, bounds: Bounds = _ANY, what: str = "input", draft: in
     Raises:
         Invalid: it is no such file, it ends early, or its size is out of bounds.
     """
-    accepted = f"expected a whole {', '.join(FORMATS)} file"
-    try:
-        picture: Picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Exception as err:  # its parsers raise what they happen upon
-        raise Invalid(
-            f"{what} is not an image: {len(data)} bytes that begin with {data[:8]!r}, {accepted}",
-            hint="file FILE",
-        ) from err
-    width, height = picture.size
-    named = f"{what} is a {picture.format} image of {width} x {height} pixels"
-    if width * height > bounds.max_pixels:
-        raise Invalid(
-            f"{named}, expected at most {bounds.max_pixels} in all",
-            hint="convert FILE -resize 4096x4096 SMALLER.jpg",
-        )
-    if min(width, height) < bounds.min_side:
-        raise Invalid(f"{named}, expected sides of at least {bounds.min_side}")
-    try:
-        if draft and picture.format == "JPEG":
-            picture.draft("RGB", (draft, draft))
-        picture.load()
-        turn = _TURNS.get(_orientation(picture))
-        found = _rgb(picture)
-        return found if turn is None else found.transpose(turn)
-    except Exception as err:  # as above
-        raise Invalid(f"{named} that cannot be decoded: {err}, {accepted}") from err
+    with warnings.catch_warnings():  # what is odd about a file is not its reader's business
+        warnings.simplefilter("ignore")
+        return _decode(data, bounds, what, draft)
 
 
 def pixels(picture: Picture) -> Pixels:
@@ -146,6 +152,35 @@ def resample(name: str) -> Image.Resampling:
     except KeyError as err:
         known = ", ".join(item.name.lower() for item in Image.Resampling)
         raise Failed(f'no resampling filter "{name}", known: {known}') from err
+
+
+def _decode(data: bytes, bounds: Bounds, what: str, draft: int) -> Picture:
+    accepted = f"expected a whole {', '.join(FORMATS)} file"
+    try:
+        picture: Picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as err:  # its parsers raise what they happen upon
+        raise Invalid(
+            f"{what} is not an image: {len(data)} bytes that begin with {data[:8]!r}, {accepted}",
+            hint="file FILE",
+        ) from err
+    width, height = picture.size
+    named = f"{what} is a {picture.format} image of {width} x {height} pixels"
+    if width * height > bounds.max_pixels:
+        raise Invalid(
+            f"{named}, expected at most {bounds.max_pixels} in all",
+            hint="convert FILE -resize 4096x4096 SMALLER.jpg",
+        )
+    if min(width, height) < bounds.min_side:
+        raise Invalid(f"{named}, expected sides of at least {bounds.min_side}")
+    try:
+        if draft and picture.format == "JPEG":
+            picture.draft("RGB", (draft, draft))
+        picture.load()
+        turn = _TURNS.get(_orientation(picture))
+        found = _rgb(picture)
+        return found if turn is None else found.transpose(turn)
+    except Exception as err:  # as above
+        raise Invalid(f"{named} that cannot be decoded: {err}, {accepted}") from err
 
 
 def _rgb(picture: Picture) -> Picture:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stackctl.errors import Failed, Invalid
+from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import (
     Adapter,
     Array,
@@ -37,6 +37,7 @@ from stackctl_daemon.inference.adapters.base import (
 )
 from stackctl_daemon.inference.adapters.image import Pixels, image_bytes
 from stackctl_daemon.inference.adapters.image_input import ImageInput
+from stackctl_daemon.inference.adapters.option import check_known, read_int
 
 _ACTIVATIONS = ("none", "softmax", "sigmoid")
 
@@ -82,7 +83,7 @@ class _ImageModel(Adapter):
         ]
 
     def _top_k(self, options: Mapping[str, Any]) -> int:
-        check_options(options, (), self.spec.name)
+        check_known(self.spec.name, options, ())
         return 0
 
     def _run(self, units: Sequence[Unit]) -> Array:
@@ -110,11 +111,8 @@ class ImageClassification(_ImageModel):
         self._default_k = int(spec.options.get("top_k", 5))
 
     def _top_k(self, options: Mapping[str, Any]) -> int:
-        check_options(options, ("top_k",), self.spec.name)
-        value = options.get("top_k", self._default_k)
-        if not isinstance(value, int) or value < 1:
-            raise Invalid(f"top_k = {value!r}, expected a whole number from 1")
-        return value
+        check_known(self.spec.name, options, ("top_k",))
+        return read_int(options, "top_k", self._default_k, low=1, high=10_000)
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
         """Give ``{"label", "score", "labels": [{"label", "score"}]}``, the likeliest first.
@@ -178,20 +176,6 @@ def unit_rows(vectors: Array, spec: ModelSpec) -> FloatArray:
     length = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     found: FloatArray = (rows / length).astype("<f4", copy=False)
     return found
-
-
-def check_options(options: Mapping[str, Any], known: Sequence[str], model: str) -> None:
-    """Refuse options of a request that a model does not know.
-
-    Raises:
-        Invalid: there is one.
-    """
-    strange = [name for name in options if name not in known]
-    if strange:
-        raise Invalid(
-            f'model "{model}" knows no option "{strange[0]}", expected'
-            f" {' or '.join(known) or 'none'}"
-        )
 
 
 def _labels(spec: ModelSpec) -> list[str]:

@@ -34,7 +34,7 @@ from stackctl_daemon.inference.adapters.image import (
     letterbox,
     pixels,
 )
-from stackctl_daemon.inference.adapters.image_models import check_options
+from stackctl_daemon.inference.adapters.option import check_known
 from stackctl_daemon.inference.adapters.ocr_boxes import (
     BoxRules,
     Points,
@@ -107,7 +107,7 @@ class Ocr(Adapter):
         Raises:
             Invalid: an input is not a picture, or there is an option.
         """
-        check_options(options, (), self.spec.name)
+        check_known(self.spec.name, options, ())
         units = []
         for index, data in enumerate(image_bytes(inputs, self.spec.name)):
             page = self._page(decode(data, bounds=self._bounds, what=f"input {index}"))

@@ -87,7 +87,7 @@ class Recogniser:
 
         Args:
             lines: any size.
-            min_width: columns that a line is padded to; fewer than the 320 of training read as well.
+            min_width: columns that a line is padded to; 320 in training, fewer read as well.
 
         Raises:
             Failed: the model gives another number of characters than it names.
