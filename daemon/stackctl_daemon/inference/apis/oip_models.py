@@ -15,6 +15,7 @@ import numpy as np
 from stackctl.contracts.model import ModelEntry
 from stackctl.errors import Failed, Invalid
 from stackctl_daemon.inference.adapters.base import Array, Input, Result
+from stackctl_daemon.inference.apis.onnx_signature import Signature
 from stackctl_daemon.inference.apis.openai import MAX_INPUTS
 
 TEXT_TASKS = frozenset({"embedding", "rerank", "generation"})
@@ -39,8 +40,10 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[TensorMetadata]
 
 
-def metadata(entry: ModelEntry, versions: Sequence[str]) -> ModelMetadata:
-    """Describe a model by its entry."""
+def metadata(
+    entry: ModelEntry, versions: Sequence[str], signature: Signature | None = None
+) -> ModelMetadata:
+    """Describe a model by its entry, a graph that is asked for its own tensors by these."""
 
     def tensor(name: str, datatype: str, *shape: int) -> TensorMetadata:
         return TensorMetadata(name=name, datatype=datatype, shape=list(shape))
@@ -54,8 +57,11 @@ def metadata(entry: ModelEntry, versions: Sequence[str]) -> ModelMetadata:
     if entry.task == "rerank":
         inputs.append(tensor("query", "BYTES", 1))
         outputs = [tensor("score", "FP32", -1)]
-    if entry.task == "tensor":
-        inputs, outputs = (_declared(entry, key) for key in ("inputs", "outputs"))
+    if signature is not None:
+        inputs, outputs = (
+            [tensor(v.name, v.datatype, *v.shape) for v in values if v.datatype]
+            for values in signature
+        )
     return ModelMetadata(
         name=entry.name,
         versions=list(versions),
@@ -63,14 +69,6 @@ def metadata(entry: ModelEntry, versions: Sequence[str]) -> ModelMetadata:
         inputs=inputs,
         outputs=outputs,
     )
-
-
-def _declared(entry: ModelEntry, key: str) -> list[TensorMetadata]:
-    """Read what an entry's options tell of a graph's tensors; nothing where they are silent."""
-    try:
-        return msgspec.convert(entry.options.get(key, []), list[TensorMetadata])
-    except msgspec.ValidationError:
-        return []
 
 
 def inputs_of(

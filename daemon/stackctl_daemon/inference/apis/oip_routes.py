@@ -5,16 +5,18 @@ Sources: KServe's rest_predict_v2; Triton's extensions for the model repository 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import msgspec
 
 from stackctl import __version__
+from stackctl.contracts.inference import LoadRequest
 from stackctl.contracts.model import ModelEntry
-from stackctl.errors import Conflict, Invalid, NotFound, StackctlError
+from stackctl.errors import Invalid, NotFound, StackctlError
 from stackctl_daemon.http.registry import Method, Permission, Reply, Request, Route
-from stackctl_daemon.inference.apis import oip, oip_models
+from stackctl_daemon.inference.apis import oip, oip_models, onnx_signature
 from stackctl_daemon.inference.apis.account import Count, Statistics, headers
 from stackctl_daemon.inference.apis.openai import BOTH, RAISED
 from stackctl_daemon.inference.service import Ask, InferenceService
@@ -179,7 +181,13 @@ class _Site:
         return Reply(Ready(True))
 
     async def model(self, request: Request) -> Reply:
-        return Reply(oip_models.metadata(await self._entry(request), [VERSION]))
+        entry = await self._entry(request)
+        signature = None
+        if entry.task == "tensor":
+            graph = (await self._models.ready(entry.name)).graph
+            if graph is not None:
+                signature = await asyncio.to_thread(onnx_signature.read, graph)
+        return Reply(oip_models.metadata(entry, [VERSION], signature))
 
     async def model_ready(self, request: Request) -> Reply:
         entry = await self._entry(request)
@@ -231,10 +239,17 @@ class _Site:
         return Reply(items)
 
     async def load(self, request: Request) -> Reply:
-        return await self._change(request, "load")
+        entry = await self._entry(request)
+        _options(request.body, dict[str, Any])
+        await self._service.control.load(entry.name, LoadRequest())
+        return Reply({})
 
     async def unload(self, request: Request) -> Reply:
-        return await self._change(request, "unload")
+        entry = await self._entry(request)
+        _options(request.body, dict[str, Any])
+        if self._service.loaded_on(entry.name):
+            await self._service.control.unload(entry.name, "")
+        return Reply({})
 
     async def all_stats(self, request: Request) -> Reply:
         counts = self._statistics.models
@@ -250,15 +265,6 @@ class _Site:
         if version != VERSION:
             raise NotFound(f'model "{entry.name}" has no version {version[:40]}, only {VERSION}')
         return entry
-
-    async def _change(self, request: Request, verb: str) -> Reply:
-        entry = await self._entry(request)
-        _options(request.body, dict[str, Any])
-        change: Callable[[str], Awaitable[Any]] | None = getattr(self._service, verb, None)
-        if change is None:
-            raise Conflict(f'models {verb} by themselves here, "{entry.name}" too')
-        await change(entry.name)
-        return Reply({})
 
 
 _PROTOCOLS_OWN = frozenset({
