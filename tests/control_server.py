@@ -165,6 +165,7 @@ DEVICE = {
     "worker_restarts": 0,
     "execution_provider": "CPUExecutionProvider",
     "models": ["all-minilm-l6-v2"],
+    "queued": 3,
 }
 MODEL = {
     "name": "all-minilm-l6-v2",
@@ -178,6 +179,7 @@ MODEL = {
     "path": "/m",
     "imported": False,
     "loaded_on": [],
+    "aliases": ["minilm"],
 }
 COLLECTION = {
     "name": "default",

@@ -4,7 +4,7 @@ _stackctl_words() {
   case "$1" in
     '') echo 'up down status demo index search collections models devices api jobs logs doctor config completion' ;;
     'collections') echo 'list remove' ;;
-    'models') echo 'list pull verify remove import' ;;
+    'models') echo 'list pull verify remove import load unload ps why alias tune' ;;
     'api') echo 'env token' ;;
     'jobs') echo 'list show watch cancel' ;;
     'config') echo 'show path check reload' ;;
@@ -29,6 +29,12 @@ _stackctl_flags() {
     'models verify') echo '--help -h' ;;
     'models remove') echo '--help -h' ;;
     'models import') echo '--licence --help -h' ;;
+    'models load') echo '--device --pin --no-pin --ttl --help -h' ;;
+    'models unload') echo '--device --help -h' ;;
+    'models ps') echo '--help -h' ;;
+    'models why') echo '--help -h' ;;
+    'models alias') echo '--remove --help -h' ;;
+    'models tune') echo '--detach --help -h' ;;
     'devices') echo '--help -h' ;;
     'api') echo '--help -h' ;;
     'api env') echo '--help -h' ;;
@@ -58,6 +64,11 @@ _stackctl_argument() {
     'models verify') echo 'live:models' ;;
     'models remove') echo 'live:models' ;;
     'models import') echo 'file' ;;
+    'models load') echo 'live:models' ;;
+    'models unload') echo 'live:models' ;;
+    'models why') echo 'live:models' ;;
+    'models alias') echo 'live:models' ;;
+    'models tune') echo 'live:models' ;;
     'jobs show') echo 'live:jobs' ;;
     'jobs watch') echo 'live:jobs' ;;
     'jobs cancel') echo 'live:jobs' ;;
@@ -75,6 +86,9 @@ _stackctl_values() {
     'search --path') echo 'any' ;;
     'search --type') echo 'choice:text markdown code html pdf docx' ;;
     'models import --licence') echo 'any' ;;
+    'models load --device') echo 'any' ;;
+    'models load --ttl') echo 'any' ;;
+    'models unload --device') echo 'any' ;;
     'logs --lines' | 'logs -n') echo 'any' ;;
   esac
 }

@@ -2,8 +2,8 @@
 
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
-    set -l valued --collection --licence --limit --lines --mode --path --query --type -c -n
-    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models import' 'models list' 'models pull' 'models remove' 'models verify' 'search' 'status' 'up'
+    set -l valued --collection --device --licence --limit --lines --mode --path --query --ttl --type -c -n
+    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
     set -l path
     set -l skip 0
     for word in (commandline -opc)[2..-1]
@@ -26,7 +26,7 @@ complete -c stackctl -n '__stackctl_at' -a demo -d 'Index real files of this mac
 complete -c stackctl -n '__stackctl_at' -a index -d 'Index files and folders into a collection'
 complete -c stackctl -n '__stackctl_at' -a search -d 'Ask a collection; hits are ranked and cited'
 complete -c stackctl -n '__stackctl_at' -a collections -d 'List and remove collections'
-complete -c stackctl -n '__stackctl_at' -a models -d 'List, pull, verify, remove and import models'
+complete -c stackctl -n '__stackctl_at' -a models -d 'Pull, load, place, tune, list and remove models'
 complete -c stackctl -n '__stackctl_at' -a devices -d 'List devices and what runs on them'
 complete -c stackctl -n '__stackctl_at' -a api -d 'Show how other programs reach the models'
 complete -c stackctl -n '__stackctl_at' -a jobs -d 'List, show, watch and cancel jobs'
@@ -65,12 +65,29 @@ complete -c stackctl -n '__stackctl_at models' -a pull -d 'Fetch a model and che
 complete -c stackctl -n '__stackctl_at models' -a verify -d 'Read every byte of a model again and compare it with the catalogue.'
 complete -c stackctl -n '__stackctl_at models' -a remove -d 'Delete a model'\''s files from this disk.'
 complete -c stackctl -n '__stackctl_at models' -a import -d 'Take a model from a folder of this machine.'
+complete -c stackctl -n '__stackctl_at models' -a load -d 'Load a model before it is asked for.'
+complete -c stackctl -n '__stackctl_at models' -a unload -d 'Unload a model once the requests that use it have ended.'
+complete -c stackctl -n '__stackctl_at models' -a ps -d 'List the models that devices hold, with what they take.'
+complete -c stackctl -n '__stackctl_at models' -a why -d 'Say on which device a model is or would be, and why.'
+complete -c stackctl -n '__stackctl_at models' -a alias -d 'List aliases, or switch one to another model without a request that fails.'
+complete -c stackctl -n '__stackctl_at models' -a tune -d 'Find the batch budget from which on a device gains nothing, and use it.'
 complete -c stackctl -n '__stackctl_at models pull' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models pull' -l detach -d 'Do not wait for the job.'
 complete -c stackctl -n '__stackctl_at models verify' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models remove' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models import' -F
 complete -c stackctl -n '__stackctl_at models import' -l licence -x -d 'Licence of the model.'
+complete -c stackctl -n '__stackctl_at models load' -a '(stackctl __complete models (commandline -ct))'
+complete -c stackctl -n '__stackctl_at models load' -l device -x -d 'Id of a device, such as cpu:0.'
+complete -c stackctl -n '__stackctl_at models load' -l pin -l no-pin -d 'Never evict it, or let it go again.'
+complete -c stackctl -n '__stackctl_at models load' -l ttl -x -d 'Unload it after so many seconds without a request.'
+complete -c stackctl -n '__stackctl_at models unload' -a '(stackctl __complete models (commandline -ct))'
+complete -c stackctl -n '__stackctl_at models unload' -l device -x -d 'Id of a device, such as cpu:0.'
+complete -c stackctl -n '__stackctl_at models why' -a '(stackctl __complete models (commandline -ct))'
+complete -c stackctl -n '__stackctl_at models alias' -a '(stackctl __complete models (commandline -ct))'
+complete -c stackctl -n '__stackctl_at models alias' -l remove -d 'Forget the alias.'
+complete -c stackctl -n '__stackctl_at models tune' -a '(stackctl __complete models (commandline -ct))'
+complete -c stackctl -n '__stackctl_at models tune' -l detach -d 'Do not wait for the job.'
 complete -c stackctl -n '__stackctl_at api' -a env -d 'Print address and token of the API'\''s port as OpenAI'\''s clients read them from the shell.'
 complete -c stackctl -n '__stackctl_at api' -a token -d 'Print the token of the API'\''s port; the file it lies in is in the JSON.'
 complete -c stackctl -n '__stackctl_at jobs' -a list -d 'List jobs, newest first.'

@@ -13,7 +13,7 @@ INDEX: dict[str, tuple[str, str]] = {
     "index": ("stackctl_commands.index_files", "Index files and folders into a collection"),
     "search": ("stackctl_commands.search", "Ask a collection; hits are ranked and cited"),
     "collections": ("stackctl_commands.collections", "List and remove collections"),
-    "models": ("stackctl_commands.models", "List, pull, verify, remove and import models"),
+    "models": ("stackctl_commands.models", "Pull, load, place, tune, list and remove models"),
     "devices": ("stackctl_commands.devices", "List devices and what runs on them"),
     "api": ("stackctl_commands.api", "Show how other programs reach the models"),
     "jobs": ("stackctl_commands.jobs", "List, show, watch and cancel jobs"),

@@ -70,3 +70,91 @@ def import_(
     now = here(ctx)
     model = now.client.models.take(name, absolute([str(path)])[0], licence=licence)
     now.output.show(model, lambda m: [f"imported {m.name} into {m.path}"])
+
+
+Device = Annotated[str, typer.Option(help="Id of a device, such as cpu:0.")]
+
+
+@command(
+    app, examples=["stackctl models load default --pin", "stackctl models load default --ttl 600"]
+)
+def load(
+    ctx: typer.Context,
+    name: Name = "default",
+    device: Device = "",
+    pin: Annotated[
+        bool | None, typer.Option("--pin/--no-pin", help="Never evict it, or let it go again.")
+    ] = None,
+    ttl: Annotated[
+        float | None, typer.Option(help="Unload it after so many seconds without a request.")
+    ] = None,
+) -> None:
+    """Load a model before it is asked for."""
+    now = here(ctx)
+    model = now.client.models.load(name, device=device, pinned=pin, ttl_s=ttl)
+    now.output.show(model, lambda m: now.output.table([m], views.RUNNING))
+
+
+@command(
+    app,
+    examples=["stackctl models unload default", "stackctl models unload default --device cpu:0"],
+)
+def unload(ctx: typer.Context, name: Name, device: Device = "") -> None:
+    """Unload a model once the requests that use it have ended."""
+    now = here(ctx)
+    now.output.show(now.client.models.unload(name, device=device), views.unloaded_lines)
+
+
+@command(app, examples=["stackctl models ps", "stackctl models ps --json"])
+def ps(ctx: typer.Context) -> None:
+    """List the models that devices hold, with what they take."""
+    now = here(ctx)
+    found = now.client.models.running().items
+    now.output.items(found, views.RUNNING, empty="no model is loaded")
+
+
+@command(app, examples=["stackctl models why all-minilm-l6-v2"])
+def why(ctx: typer.Context, name: Name = "default") -> None:
+    """Say on which device a model is or would be, and why."""
+    now = here(ctx)
+    found = now.client.models.why(name)
+    now.output.show(found, lambda f: views.placement_lines(now.output, f))
+
+
+@command(
+    app,
+    examples=[
+        "stackctl models alias",
+        "stackctl models alias live all-minilm-l6-v2",
+        "stackctl models alias live --remove",
+    ],
+)
+def alias(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The alias; none: list them.")] = "",
+    model: Annotated[str, typer.Argument(help="What it is to mean from now on.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Forget the alias.")] = False,
+) -> None:
+    """List aliases, or switch one to another model without a request that fails."""
+    now = here(ctx)
+    if not name or (not model and not remove):
+        found = [a for a in now.client.models.aliases().items if name in ("", a.alias)]
+        now.output.items(found, views.ALIASES, empty="no aliases")
+        return
+    calls = now.client.models
+    done = calls.drop_alias(name) if remove else calls.switch(name, model)
+    now.output.show(done, lambda a: [f"{a.alias} means {a.model or 'nothing'}"])
+
+
+@command(app, examples=["stackctl models tune all-minilm-l6-v2"])
+def tune(
+    ctx: typer.Context,
+    name: Name = "default",
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")] = False,
+) -> None:
+    """Find the batch budget from which on a device gains nothing, and use it."""
+    now = here(ctx)
+    job = now.client.models.tune(name)
+    if not detach:
+        job = follow(now, job)
+    now.output.show(job, lambda j: views.tuning_lines(now.output, j), quiet=lambda j: [j.id])

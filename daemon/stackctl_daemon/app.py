@@ -143,6 +143,7 @@ class App:
         settings = self.settings
         found, problems = inventory(settings.devices) if probe else ([], [])
         loaded: list[Callable[[str], list[str]]] = []
+        aliased: list[Callable[[str], list[str]]] = []
         models = ModelService(
             settings.models,
             catalogue_dirs(),
@@ -151,11 +152,13 @@ class App:
             self.jobs,
             default_model=settings.inference.default_model,
             loaded_on=lambda name: [d for ask in loaded for d in ask(name)],
+            aliases_of=lambda name: [a for ask in aliased for a in ask(name)],
         )
         inference = InferenceService(
             settings.inference, found, models, self.sink, data_dir=self._data, jobs=self.jobs
         )
         loaded.append(inference.loaded_on)
+        aliased.append(inference.control.aliases.of)
         self.devices = DeviceService(
             settings.devices,
             found,

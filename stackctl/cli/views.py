@@ -12,6 +12,7 @@ from stackctl.cli.text import clean, duration, local_time, short_path, size, vis
 from stackctl.client.view import mapping
 
 if TYPE_CHECKING:
+    from stackctl.contracts.inference import Placement, UnloadReply
     from stackctl.contracts.job import Job
     from stackctl.contracts.model import ModelVerification
     from stackctl.contracts.system import Status, Version
@@ -23,8 +24,50 @@ MODELS = [
     Column("SIZE", lambda m: size(m.size_bytes), lambda m: m.size_bytes, right=True),
     Column("DIM", lambda m: m.dimensions, right=True, optional=True),
     Column("LOADED", lambda m: ", ".join(m.loaded_on), optional=True),
+    Column("ALIASES", lambda m: ", ".join(m.aliases), optional=True, shrink=True),
     Column("LICENCE", lambda m: m.licence, optional=True),
     Column("SUMMARY", lambda m: m.summary, shrink=True),
+]
+RUNNING = [
+    Column("MODEL", lambda m: m.model),
+    Column("DEVICE", lambda m: m.device),
+    Column("STATE", lambda m: m.state),
+    Column("MEMORY", lambda m: size(m.memory_bytes), lambda m: m.memory_bytes, right=True),
+    Column("LOADED IN", lambda m: duration(m.load_s), lambda m: m.load_s, optional=True),
+    Column("IN USE", lambda m: m.in_use, right=True),
+    Column("BATCH", lambda m: m.batch_budget or None, right=True, optional=True),
+    Column("USED", lambda m: _when(m.used_at), lambda m: m.used_at),
+    Column(
+        "EXPIRES", lambda m: "pinned" if m.pinned else _when(m.expires_at), lambda m: m.expires_at
+    ),
+    Column("VERSION", lambda m: m.version, optional=True),
+    Column("ALIASES", lambda m: ", ".join(m.aliases), optional=True, shrink=True),
+]
+VERDICTS = [
+    Column("DEVICE", lambda v: v.device),
+    Column("DECISION", lambda v: v.decision),
+    Column("NEEDS", lambda v: size(v.needed_bytes), lambda v: v.needed_bytes, right=True),
+    Column("FREE", lambda v: _free(v.free_bytes), lambda v: v.free_bytes, right=True),
+    Column(
+        "EVICTABLE",
+        lambda v: size(v.reclaimable_bytes),
+        lambda v: v.reclaimable_bytes,
+        right=True,
+        optional=True,
+    ),
+    Column("QUEUE", lambda v: v.queued, right=True, optional=True),
+    Column("REASON", lambda v: v.reason, shrink=True),
+]
+ALIASES = [Column("ALIAS", lambda a: a.alias), Column("MODEL", lambda a: a.model)]
+BUDGETS = [
+    Column("DEVICE", lambda r: r["device"]),
+    Column("BUDGET", lambda r: r["budget"], right=True),
+    Column("INPUTS", lambda r: r["items"], right=True),
+    Column("TOOK", lambda r: duration(r["duration_s"]), lambda r: r["duration_s"], right=True),
+    Column(
+        "PER SECOND", lambda r: f"{r['rate_per_s']:.0f}", lambda r: r["rate_per_s"], right=True
+    ),
+    Column("CHOSEN", lambda r: "*" if r["chosen"] else None),
 ]
 DEVICES = [
     Column("ID", lambda d: d.id),
@@ -32,6 +75,7 @@ DEVICES = [
     Column("WORKER", lambda d: d.worker_state),
     Column("PROVIDER", lambda d: d.execution_provider, optional=True),
     Column("MODELS", lambda d: ", ".join(d.models), shrink=True),
+    Column("QUEUE", lambda d: d.queued, right=True, optional=True),
     Column(
         "MEMORY",
         lambda d: f"{size(d.memory_used_bytes)} / {size(d.memory_total_bytes)}",
@@ -166,6 +210,44 @@ def verification_lines(found: ModelVerification) -> Iterator[str]:
         yield f"  {clean(problem)}"
     if not found.ok:
         yield f"fix: stackctl models pull {found.name}"
+
+
+def unloaded_lines(reply: UnloadReply) -> Iterator[str]:
+    """Say what unloading gave back."""
+    for gone in reply.items:
+        again = ", its worker was ended" if gone.recycled else ""
+        yield (
+            f"unloaded {gone.model} from {gone.device}: it had taken {size(gone.memory_bytes)},"
+            f" {size(gone.returned_bytes)} came back{again}"
+        )
+
+
+def placement_lines(output: Output, found: Placement) -> Iterator[str]:
+    """Say where a model is or would go."""
+    yield f"{found.model} needs {size(found.needed_bytes)} ({found.basis})"
+    yield from output.table(found.devices, VERDICTS)
+
+
+def tuning_lines(output: Output, job: Job) -> Iterator[str]:
+    """Give what a calibration measured."""
+    if job.state != "succeeded":
+        yield from job_lines(output, job)
+        return
+    rows = [
+        {"device": device["device"], "chosen": row["budget"] == device["budget"], **mapping(row)}
+        for device in mapping(job.result)["devices"]
+        for row in device["rows"]
+    ]
+    yield from output.table(rows, BUDGETS)
+
+
+def _when(time: str) -> str | None:
+    return local_time(time) if time else None
+
+
+def _free(count: int) -> str | None:
+    """Nothing measures it where there is more than any machine has."""
+    return None if count >= 1 << 53 else size(count)
 
 
 def _refused(output: Output, kind: str, files: list[Any], most: int = 5) -> Iterator[str]:

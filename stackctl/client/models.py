@@ -8,12 +8,20 @@ from urllib.parse import quote
 from stackctl.client.transport import Transport
 
 if TYPE_CHECKING:
+    from stackctl.contracts.inference import (
+        Alias,
+        AliasList,
+        Placement,
+        RunningList,
+        RunningModel,
+        UnloadReply,
+    )
     from stackctl.contracts.job import Job
     from stackctl.contracts.model import Model, ModelList, ModelVerification
 
 
 class ModelCalls:
-    """List, pull, verify, remove, import."""
+    """List, pull, verify, remove, import; load, unload, place, alias, tune."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -42,3 +50,57 @@ class ModelCalls:
         return cast(
             "Model", self._transport.request("POST", "/v1/models/import", body, timeout_s=600.0)
         )
+
+    def load(
+        self,
+        name: str,
+        *,
+        device: str = "",
+        pinned: bool | None = None,
+        ttl_s: float | None = None,
+    ) -> RunningModel:
+        """Load a model onto a device, the best one when none is named."""
+        body = {"device": device, "pinned": pinned, "ttl_s": ttl_s}
+        reply = self._transport.request("POST", _path(name, "load"), body, timeout_s=600.0)
+        return cast("RunningModel", reply)
+
+    def unload(self, name: str, *, device: str = "") -> UnloadReply:
+        """Unload a model from a device, from all when none is named."""
+        body = {"device": device}
+        reply = self._transport.request("POST", _path(name, "unload"), body, timeout_s=120.0)
+        return cast("UnloadReply", reply)
+
+    def running(self) -> RunningList:
+        """Models that devices hold."""
+        return cast("RunningList", self._transport.request("GET", "/v1/models/running"))
+
+    def why(self, name: str) -> Placement:
+        """Where a model is or would go, and why."""
+        return cast("Placement", self._transport.request("GET", _path(name, "why")))
+
+    def tune(self, name: str) -> Job:
+        """Start to find a model's batch budget."""
+        return cast("Job", self._transport.request("POST", _path(name, "tune")))
+
+    def aliases(self) -> AliasList:
+        """Aliases by name."""
+        return cast("AliasList", self._transport.request("GET", "/v1/models/aliases"))
+
+    def switch(self, alias: str, model: str) -> Alias:
+        """Let an alias mean a model from now on."""
+        reply = self._transport.request(
+            "POST",
+            f"/v1/models/aliases/{quote(alias, safe='')}",
+            {"model": model},
+            timeout_s=600.0,
+        )
+        return cast("Alias", reply)
+
+    def drop_alias(self, alias: str) -> Alias:
+        """Forget an alias."""
+        reply = self._transport.request("DELETE", f"/v1/models/aliases/{quote(alias, safe='')}")
+        return cast("Alias", reply)
+
+
+def _path(name: str, verb: str) -> str:
+    return f"/v1/models/{quote(name, safe='')}/{verb}"

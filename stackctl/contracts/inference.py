@@ -107,10 +107,11 @@ class LoadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     device: str = ""
     """Id of a device; empty: the best one, as ``why`` explains."""
-    pinned: bool = False
-    """Never evicted."""
+    pinned: bool | None = None
+    """Never evicted; none: as it is."""
     ttl_s: float | None = None
-    """Unloaded after so long without a request; 0: never; none: ``inference.keep_alive_s``."""
+    """Unloaded after so long without a request; 0: never; none: as it is, and
+    ``inference.keep_alive_s`` at first."""
 
 
 class UnloadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -72,6 +72,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     imported: bool = False
     loaded_on: list[str] = []
     """Ids of the devices that hold it now."""
+    aliases: list[str] = []
+    """Other names of it, those of the catalogue and those that were given here."""
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,8 +16,8 @@ from stackctl.errors import Invalid
 from stackctl_daemon.inference.adapters.base import Adapter, Input, Texts, Unit
 from stackctl_daemon.inference.state_file import StateFile
 
-TOKEN_BUDGETS = [2**power for power in range(6, 17)]
-"""64 to 65,536 padded tokens."""
+TOKEN_BUDGETS = [2**power for power in range(8, 17)]
+"""256 to 65,536 padded tokens; below, what a batch costs beside computing begins to show."""
 ITEM_BUDGETS = [2**power for power in range(8)]
 """1 to 128 inputs of one size."""
 SAMPLE_TOKENS = (16, 64, 128)

@@ -116,10 +116,12 @@ class Lifecycle:
         load: wire.Load,
         *,
         device: str = "",
-        pinned: bool = False,
+        pinned: bool | None = None,
         ttl_s: float | None = None,
     ) -> WorkerHandle:
         """Load a model and wait until it is; it is moved on where a device fails.
+
+        Terms that are None stay as they are.
 
         Raises:
             NoRoom: no device has the memory, with the figures of each.
@@ -136,8 +138,8 @@ class Lifecycle:
             try:
                 await self.admit(worker, load)
                 terms = self._terms.setdefault((worker.device.id, load.key), Terms())
-                terms.pinned = pinned or terms.pinned
-                terms.ttl_s = self._keep_alive_s if ttl_s is None else ttl_s
+                terms.pinned = terms.pinned if pinned is None else pinned
+                terms.ttl_s = terms.ttl_s if ttl_s is None else ttl_s
                 self._news.set()
                 await worker.held.opened(load.key)
                 return worker

@@ -52,6 +52,7 @@ class ModelService:
         *,
         default_model: str = "all-minilm-l6-v2",
         loaded_on: LoadedOn = lambda name: [],
+        aliases_of: Callable[[str], list[str]] = lambda name: [],
     ):
         self._settings = settings
         self._catalogue_dirs = list(catalogue_dirs)
@@ -65,6 +66,7 @@ class ModelService:
         self._network = ThreadPoolExecutor(1, thread_name_prefix="models-pull")
         self.loaded_on = loaded_on
         """Set by the composition root once inference is there."""
+        self._aliases_of = aliases_of
         jobs.register(JobKind(PULL, self._pull, resumable=True, exclusive=lambda _: "pull"))
 
     async def close(self) -> None:
@@ -164,6 +166,7 @@ class ModelService:
             path="" if state == "absent" else str(self._store.directory(entry.name)),
             imported=imported,
             loaded_on=self.loaded_on(entry.name),
+            aliases=[*entry.aliases, *self._aliases_of(entry.name)],
         )
 
     async def _pull(self, context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
