@@ -41,9 +41,12 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     task: ModelTask
     summary: str
     licence: str
-    architecture: Literal["bert-safetensors", "whisper-ctranslate2", "onnx", "files"]
-    """How the graph comes about: built over the safetensors or over CTranslate2's ``model.bin``,
-    the ``.onnx`` file, or not at all: the adapter opens the files itself."""
+    architecture: Literal[
+        "bert-safetensors", "bert-safetensors-int8", "whisper-ctranslate2", "onnx", "files"
+    ]
+    """How the graph comes about: built over the safetensors (as they are, or in int8) or over
+    CTranslate2's ``model.bin``, the ``.onnx`` file, or not at all: the adapter opens the files
+    itself."""
     files: list[ModelFile]
     adapter: str = "text-embedding"
     """How inputs become tensors and tensors results: a name of ``inference.adapters``."""

@@ -103,6 +103,22 @@ def test_token_ids_of_many_lengths_give_the_vectors_of_their_texts(store: ModelS
     with_service(store, body)
 
 
+def test_int8_vectors_are_near_the_float32_ones(fetched: Fetch, store: ModelService) -> None:
+    """The loss that its entry states, with room; `tests/quality/int8.py` measures it."""
+    given = sentences(40)
+    expected = direct(store, given)
+
+    async def body(service: InferenceService, sink: Sink) -> None:
+        done = await service.embed_texts(given, model="all-minilm-l6-v2-int8")
+
+        cosines = (done.vectors * expected).sum(1)
+        assert cosines.mean() > 0.985
+        assert cosines.min() > 0.96
+        assert (await service.entry("default")).name == "all-minilm-l6-v2"
+
+    with_service(fetched("all-minilm-l6-v2-int8"), body)
+
+
 QUERIES = {
     "How do I stop a process that does not react?": 2,
     "ingredients of a cake": 4,

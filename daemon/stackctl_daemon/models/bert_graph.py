@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,15 @@ def encode_graph(
     tensors: dict[str, TensorSlice],
     *,
     file: str = "model.safetensors",
+    make: Callable[..., Builder] | None = None,
 ) -> bytes:
     """Give the ModelProto for a configuration and the places of its tensors.
+
+    Args:
+        config: ``config.json``.
+        tensors: where each tensor lies.
+        file: the file they lie in, beside the graph.
+        make: another builder, which takes what `Builder` takes.
 
     Raises:
         Invalid: the configuration or the tensors are not those of a BERT encoder.
@@ -95,7 +103,7 @@ def encode_graph(
     if prefix is None:
         raise Invalid(f"model.safetensors has no tensor {_ANCHOR}")
     try:
-        builder = _Builder(
+        builder = (make or Builder)(
             tensors,
             file,
             prefix,
@@ -108,7 +116,7 @@ def encode_graph(
         raise Invalid(f"config.json has no {err}") from err
 
 
-class _Builder:
+class Builder:
     """Collects nodes and initializers; every method gives the name of its output.
 
     Token vectors run as ``(batch * tokens, hidden)``, the shape that Gemm takes.
@@ -130,18 +138,22 @@ class _Builder:
         self.initializers: list[bytes] = []
 
     def op(self, kind: str, output: str, *inputs: str, **attributes: wire.Attribute) -> str:
+        """Add a node of one output."""
         self.nodes.append(wire.node(kind, inputs, [output], **attributes))
         return output
 
     def ints(self, name: str, *values: int) -> str:
+        """Add a constant of whole numbers."""
         self.initializers.append(wire.int64_tensor(name, values))
         return name
 
     def scalar(self, name: str, value: float) -> str:
+        """Add a constant number."""
         self.initializers.append(wire.float_scalar(name, value))
         return name
 
     def weight(self, name: str) -> str:
+        """Name a tensor of the file, as float32."""
         found = self.tensors.get(self.prefix + name)
         if found is None or found.dtype not in _DTYPES:
             raise Invalid(f"model.safetensors has no float tensor {self.prefix}{name}")
@@ -154,10 +166,12 @@ class _Builder:
         return name if kind == wire.FLOAT else self.op("Cast", f"{name}.f32", name, to=wire.FLOAT)
 
     def linear(self, scope: str, source: str) -> str:
+        """Multiply by a layer's weights and add its bias."""
         weight, bias = self.weight(f"{scope}.weight"), self.weight(f"{scope}.bias")
         return self.op("Gemm", f"{scope}.out", source, weight, bias, transB=1)
 
     def norm(self, scope: str, source: str) -> str:
+        """Normalise each token's vector."""
         scale, bias = self.weight(f"{scope}.weight"), self.weight(f"{scope}.bias")
         output = f"{scope}.out"
         return self.op(
@@ -165,6 +179,7 @@ class _Builder:
         )
 
     def encoder(self, layers: int) -> bytes:
+        """Give the whole model."""
         self._constants()
         current = self._embeddings()
         for number in range(layers):

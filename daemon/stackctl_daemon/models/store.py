@@ -22,6 +22,9 @@ import msgspec
 from stackctl.contracts.model import ModelEntry, ModelFile, ModelImport, ModelState
 from stackctl.errors import Conflict, Invalid, ModelCorrupt, NotFound
 from stackctl_daemon.models.bert_graph import GRAPH_FILE, build_graph, graph_problem
+from stackctl_daemon.models.bert_int8_graph import GRAPH_FILE as INT8_FILE
+from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
+from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_problem
 from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
 from stackctl_daemon.models.fetch import sync_directory
@@ -48,6 +51,12 @@ class _Recipe(NamedTuple):
 _RECIPES = {
     "bert-safetensors": _Recipe(
         build_graph, graph_problem, (GRAPH_FILE,), ("config.json", "model.safetensors")
+    ),
+    "bert-safetensors-int8": _Recipe(
+        build_int8_graph,
+        int8_problem,
+        (INT8_FILE, INT8_WEIGHTS),
+        ("config.json", "model.safetensors"),
     ),
     "whisper-ctranslate2": _Recipe(
         build_whisper, whisper_problem, (ENCODER_FILE, DECODER_FILE), (WEIGHTS,)

@@ -43,7 +43,7 @@ def write_pair_graph(directory: Path, numbers: int) -> Path:
         [
             numpy_helper.from_array(TABLE, "table"),
             numpy_helper.from_array(HEAD[:, :numbers], "head"),
-            numpy_helper.from_array(np.float32(2), "two"),
+            numpy_helper.from_array(np.array(2, np.float32), "two"),
             numpy_helper.from_array(np.array([2], np.int64), "last"),
             numpy_helper.from_array(np.array([1], np.int64), "middle"),
         ],

@@ -37,11 +37,12 @@ def open_counting(graph: Path, *, outputs: Any = None) -> Session:
 def model(directory: Path, *, rows: int | str = "n", mixes: bool = False, **options: Any) -> Any:
     """``sum = a + b``; ``flags = a > b``; where it mixes, ``sum`` is over the rows."""
     node = helper.make_node
-    kind = "ReduceSum" if mixes else "Identity"
-    extra = {"keepdims": 0} if mixes else {}
+    last = node("Identity", ["inner"], ["sum"])
+    if mixes:
+        last = node("ReduceSum", ["inner"], ["sum"], keepdims=0)
     nodes = [
         node("Add", ["a", "b"], ["inner"]),
-        node(kind, ["inner"], ["sum"], **extra),
+        last,
         node("Greater", ["a", "b"], ["flags"]),
     ]
     shape = [rows, 2]
