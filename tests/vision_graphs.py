@@ -105,7 +105,7 @@ def write_clip(directory: Path, *, joint: bool, kind: int = TensorProto.INT64) -
         save(directory / "text_model.onnx", text_nodes(), ids, text, read)
     words = {"<begin>": BEGIN, "<end>": END, "<unknown>": 2}
     words |= {word: 3 + i for i, word in enumerate(COLOURS)}
-    tokenizer = Tokenizer(WordLevel(words, unk_token="<unknown>"))
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unknown>"))  # noqa: S106 - a word
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = TemplateProcessing(
         single="<begin> $A <end>", special_tokens=[("<begin>", BEGIN), ("<end>", END)]

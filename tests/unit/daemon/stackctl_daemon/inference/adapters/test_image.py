@@ -47,7 +47,7 @@ def two_halves(mode: str = "RGB") -> Image.Image:
     ],
 )  # fmt: skip
 def test_modes_and_formats_become_rgb(mode: str, kind: str) -> None:
-    options = {"lossless": True} if kind == "WEBP" else {}
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     options |= {"quality": 95} if kind == "JPEG" else {}
 
     found = pixels(decode(encoded(two_halves(mode), kind, **options))).astype(int)
@@ -149,7 +149,7 @@ PNG = encoded(Image.radial_gradient("L"))
         (PNG[:60] + b"\0" * 40 + PNG[100:], "cannot be decoded"),
         (
             encoded(Image.effect_noise((64, 64), 90), "JPEG")[:-900],
-            "JPEG image of 64 x 64 pixels that cannot be",
+            "64 x 64 pixels that cannot be",
         ),
         (bomb(), "20000 x 20000 pixels, expected at most 64000000 in all"),
         (encoded(Image.new("L", (1, 1))), "1 x 1 pixels, expected sides of at least 2"),
