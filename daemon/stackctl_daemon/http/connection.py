@@ -261,8 +261,12 @@ class Connection(asyncio.Protocol):
     async def _one(self, message: _Message) -> None:
         call = message.call
         assert call is not None  # noqa: S101 - set when the header was complete
-        self._serving = call
         items = 0
+        if self._eof and call.ends_with_peer:
+            self._host.dispatcher.ended(call)
+            self._close()
+            return
+        self._serving = call
         try:
             answer = await self._host.dispatcher.answer(call, message.body)
             if answer.close or self._host.draining:
