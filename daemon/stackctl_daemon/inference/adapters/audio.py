@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +36,8 @@ _RATES, _CHANNELS = (4_000, 384_000), (1, 32)
 # Writers that cannot seek back leave the length of the data open.
 _OPEN_ENDED = (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000)
 _BLOCK = 1 << 20
+# Zeros of the sinc on each side, and the shape of its Kaiser window.
+_ZEROS, _BETA = 64, 9.0
 _MAGIC = {
     b"fLaC": "FLAC",
     b"OggS": "Ogg",
@@ -92,38 +93,35 @@ def resample(samples: FloatArray, source: int, target: int) -> FloatArray:
         return samples
     step = math.gcd(source, target)
     up, down = target // step, source // step
-    bank, half = _filter_bank(up, down)
+    half = math.ceil(_ZEROS * max(1.0, down / up))
     count = -(-len(samples) * up // down)
     padded = np.pad(samples, (half, half + 1))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, bank.shape[1])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
     out = np.empty(count, np.float32)
-    rows = max(1, (1 << 22) // bank.shape[1])
+    rows = max(1, (1 << 22) // (2 * half + 1))
     for first in range(min(up, count)):
         # Every `up`-th output has the same phase, and inputs `down` apart.
         base, phase = divmod(first * down, up)
+        taps = _filter(phase / up, half, min(1.0, up / down))
         total = len(range(first, count, up))
         for done in range(0, total, rows):
             many = min(rows, total - done)
             begin = base + done * down
             chosen = windows[begin : begin + (many - 1) * down + 1 : down]
             at = first + done * up
-            out[at : at + (many - 1) * up + 1 : up] = chosen @ bank[phase]
+            out[at : at + (many - 1) * up + 1 : up] = chosen @ taps
     return out
 
 
-@lru_cache(maxsize=8)
-def _filter_bank(up: int, down: int) -> tuple[FloatArray, int]:
-    """Give ``(up, taps)``, a filter a phase, and how many inputs lie before the centre."""
-    ratio = min(1.0, up / down)
-    zeros, beta = 64, 9.0
-    half = math.ceil(zeros / ratio)
+def _filter(shift: float, half: int, ratio: float) -> FloatArray:
+    """Give the weights of ``2 * half + 1`` inputs for an output ``shift`` after the middle one."""
     # Cut in the middle of what a Kaiser window of this length needs to fall 90 dB.
-    cut = ratio * (1.0 - 5.7 / (2 * zeros))
-    offsets = np.arange(-half, half + 1)[None, :] - (np.arange(up) / up)[:, None]
+    cut = ratio * (1.0 - 5.7 / (2 * _ZEROS))
+    offsets = np.arange(-half, half + 1) - shift
     inside = np.clip(1.0 - (offsets / (half + 1)) ** 2, 0.0, None)
-    bank = cut * np.sinc(cut * offsets) * np.i0(beta * np.sqrt(inside)) / np.i0(beta)
-    bank /= bank.sum(axis=1, keepdims=True)
-    return bank.astype(np.float32), half
+    taps = np.sinc(cut * offsets) * np.i0(_BETA * np.sqrt(inside))
+    found: FloatArray = (taps / taps.sum()).astype(np.float32)
+    return found
 
 
 def _parse(data: bytes) -> tuple[_Format, int, int]:

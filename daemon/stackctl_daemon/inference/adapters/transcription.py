@@ -30,6 +30,7 @@ from stackctl_daemon.inference.adapters.base import (
 )
 from stackctl_daemon.inference.adapters.listening import Sounds
 from stackctl_daemon.inference.adapters.mel import HOP
+from stackctl_daemon.inference.adapters.option import check_known, read_float, read_int
 from stackctl_daemon.inference.adapters.tokenizer import Tokenizer
 from stackctl_daemon.inference.adapters.transcription_decoding import Decoded, Decoder
 from stackctl_daemon.inference.adapters.transcription_rules import (
@@ -89,19 +90,19 @@ class Transcription(Sounds, Adapter):
         ``language``: the model's own. ``prompt``: text that the sound goes on from, its last 223
         tokens count. ``max_tokens``: of a window. ``temperature``: the only one to draw at.
         """
-        self.known(options, _OPTIONS)
+        check_known(self.spec.name, options, _OPTIONS)
         if options.get("language", self._language) != self._language:
             raise Invalid(
                 f'model "{self.spec.name}" transcribes "{self._language}", not'
                 f' "{options["language"]}"'
             )
-        most = self.number(options, "max_tokens", _MAX_TOKENS, low=1, high=_MAX_TOKENS)
+        most = read_int(options, "max_tokens", _MAX_TOKENS, low=1, high=_MAX_TOKENS)
         tried: tuple[float, ...] = _TEMPERATURES
         if "temperature" in options:
-            only = self.number(options, "temperature", 0, low=0, high=2)
+            only = read_float(options, "temperature", 0, low=0, high=2)
             tried = (only,) if only else tried
         prompt = self._prompt(options.get("prompt", ""))
-        return [Unit(1, _Sound(s, prompt, int(most), tried)) for s in self.sounds(inputs)]
+        return [Unit(1, _Sound(s, prompt, most, tried)) for s in self.sounds(inputs)]
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
         """Give the text of each sound."""

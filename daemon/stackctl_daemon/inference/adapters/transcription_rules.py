@@ -80,6 +80,7 @@ class Rules:
             total = highest + np.log(np.exp(stamps - highest).sum())
             if total > logs[:times].max():
                 logs[:times] = -np.inf
+                stamps -= total
         return logs
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stackctl.errors import Failed, Invalid
+from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.audio import RATE
 from stackctl_daemon.inference.adapters.base import (
     Adapter,
@@ -25,6 +25,7 @@ from stackctl_daemon.inference.adapters.base import (
     Unit,
 )
 from stackctl_daemon.inference.adapters.listening import Sounds
+from stackctl_daemon.inference.adapters.option import check_known, read_bool, read_float
 
 WINDOW, _CONTEXT, _STATE = 512, 64, (1, 1, 128)
 _BLOCK = 4096  # windows: 9 MB
@@ -74,17 +75,15 @@ class VoiceActivity(Sounds, Adapter):
 
     def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
         """Read the sounds and the options ``threshold``, ``min_speech_s`` and so on."""
-        self.known(options, _OPTIONS)
+        check_known(self.spec.name, options, _OPTIONS)
         base = Cutting()
         cutting = Cutting(
-            self.number(options, "threshold", base.threshold, low=0.01, high=1),
-            self.number(options, "min_speech_s", base.min_speech_s, low=0, high=60),
-            self.number(options, "min_silence_s", base.min_silence_s, low=0, high=60),
-            self.number(options, "pad_s", base.pad_s, low=0, high=10),
+            read_float(options, "threshold", base.threshold, low=0.01, high=1),
+            read_float(options, "min_speech_s", base.min_speech_s, low=0, high=60),
+            read_float(options, "min_silence_s", base.min_silence_s, low=0, high=60),
+            read_float(options, "pad_s", base.pad_s, low=0, high=10),
         )
-        wanted = options.get("probabilities", False)
-        if not isinstance(wanted, bool):
-            raise Invalid(f'option "probabilities" is {wanted!r}, expected true or false')
+        wanted = read_bool(options, "probabilities", False)
         return [Unit(1, _Sound(sound, cutting, wanted)) for sound in self.sounds(inputs)]
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
