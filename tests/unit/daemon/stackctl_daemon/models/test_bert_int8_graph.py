@@ -32,8 +32,7 @@ def run(graph: Path) -> np.ndarray:
     mask = np.ones_like(ids)
     mask[2:, 5:] = 0
     feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    found: np.ndarray = session.run(["sentence_embedding"], feed)[0]
-    return found
+    return np.asarray(session.run(["sentence_embedding"], feed)[0])
 
 
 def test_vectors_are_near_those_of_the_float32_graph(directory: Path) -> None:
