@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from stackctl_daemon.inference.adapters.voice_activity import WINDOW, Cutting, cut
 
-
 USUAL = Cutting()
 
 
