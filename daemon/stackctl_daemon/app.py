@@ -132,7 +132,7 @@ class App:
     def _build_inference(self, probe: bool) -> Any:
         # Deferred: as above.
         from stackctl_daemon.devices import routes as device_routes
-        from stackctl_daemon.devices.inventory import inventory
+        from stackctl_daemon.devices.inventory import backends
         from stackctl_daemon.devices.service import DeviceService
         from stackctl_daemon.inference import apis
         from stackctl_daemon.inference import routes as inference_routes
@@ -141,7 +141,8 @@ class App:
         from stackctl_daemon.models.service import ModelService
 
         settings = self.settings
-        found, problems = inventory(settings.devices) if probe else ([], [])
+        hardware = backends(settings.devices)
+        found, problems = hardware.list() if probe else ([], [])
         loaded: list[Callable[[str], list[str]]] = []
         aliased: list[Callable[[str], list[str]]] = []
         models = ModelService(
@@ -155,7 +156,13 @@ class App:
             aliases_of=lambda name: [a for ask in aliased for a in ask(name)],
         )
         inference = InferenceService(
-            settings.inference, found, models, self.sink, data_dir=self._data, jobs=self.jobs
+            settings.inference,
+            found,
+            models,
+            self.sink,
+            data_dir=self._data,
+            meter=hardware,
+            jobs=self.jobs,
         )
         loaded.append(inference.loaded_on)
         aliased.append(inference.control.aliases.of)
@@ -165,6 +172,7 @@ class App:
             problems,
             live=inference.live,
             live_problems=inference.problems,
+            backend=hardware,
         )
         self._add(_area("models", models), model_routes.routes(models))
         self._add(_area("devices", self.devices), device_routes.routes(self.devices))

@@ -7,6 +7,16 @@ counted as if each had it. Source: proc_pid_smaps(5), proc_meminfo(5), cgroup v2
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Room(NamedTuple):
+    """Memory of a device."""
+
+    used: int
+    """By the worker where the device is the CPU, else by all that is on it."""
+    free: int | None
+    """What can still be had; None where nothing measures it."""
 
 
 def pss_bytes(pid: int | str = "self") -> int:

@@ -7,6 +7,15 @@ from typing import Literal
 import msgspec
 
 
+class DeviceLink(msgspec.Struct, frozen=True, kw_only=True):
+    """The way from one GPU to another."""
+
+    device: str
+    kind: str
+    """``NV4``: four NVLinks; else as far as PCIe goes: ``internal``, ``single-switch``,
+    ``switches``, ``host-bridge``, ``node`` or ``system``."""
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One device and the worker process that owns it."""
 
@@ -21,6 +30,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     utilisation: float | None = None
     """0 to 1; None where nothing measures it."""
     temperature_c: float | None = None
+    power_w: float | None = None
+    ecc_errors: int | None = None
+    """Uncorrected memory errors since the driver was loaded."""
+    mig: bool | None = None
+    """It is cut into slices, or is one."""
+    numa_node: int | None = None
+    links: list[DeviceLink] = []
+    """How it reaches the other GPUs."""
     worker_state: Literal["off", "starting", "ready", "restarting", "failed"] = "off"
     worker_pid: int | None = None
     worker_restarts: int = 0

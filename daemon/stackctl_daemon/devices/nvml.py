@@ -3,75 +3,195 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from stackctl.contracts.device import Device
+import msgspec
+
+from stackctl.contracts.device import Device, DeviceLink
+from stackctl.errors import Failed
+from stackctl_daemon.proc import Room
+
+_MAX_NVLINKS = 18
+_PATHS = {
+    0: "internal",
+    10: "single-switch",
+    20: "switches",
+    30: "host-bridge",
+    40: "node",
+    50: "system",
+}
+"""nvmlGpuTopologyLevel_t of nvml.h."""
+
+
+class NvmlBackend:
+    """The GPUs of this machine, and the slices of those that are cut by MIG."""
+
+    def __init__(self, library: str = "") -> None:
+        """Take the path of libnvidia-ml, when it is not the system's."""
+        self._library = library
+        self._lock = threading.Lock()
+
+    def list(self) -> tuple[list[Device], list[str]]:
+        """Give the GPUs; a machine without the library has none, unless its path was given."""
+        try:
+            with self._open() as pynvml:
+                return _list(pynvml) if pynvml else ([], [])
+        except Failed as err:
+            return [], [err.message]
+
+    def owns(self, device: Device) -> bool:
+        """Whether it is a GPU."""
+        return device.kind == "cuda"
+
+    def measure(self, device: Device, pid: int | None) -> Device:
+        """Read a GPU again, by its UUID: the driver numbers them anew when one is lost."""
+        found, problems = self.list()
+        for gpu in found:
+            if gpu.uuid == device.uuid:
+                return msgspec.structs.replace(gpu, id=device.id, links=device.links)
+        told = "; ".join(problems) or "it is not listed any more"
+        raise Failed(f"{device.id} is lost: {told}", hint="nvidia-smi")
+
+    def room(self, device: Device, pid: int | None) -> Room:
+        """Give the memory of a GPU, whoever uses it."""
+        now = self.measure(device, pid)
+        return Room(now.memory_used_bytes, now.memory_total_bytes - now.memory_used_bytes)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:  # Any: the module has no types
+        # Deferred: a machine without GPUs never pays for it.
+        import pynvml
+
+        with self._lock:
+            try:
+                if self._library:
+                    # nvidia-ml-py has no option for the path; it keeps a library that is set.
+                    pynvml.nvmlLib = ctypes.CDLL(self._library)
+                pynvml.nvmlInit()
+            except OSError as err:
+                raise Failed(f"NVML: {self._library} cannot be loaded: {err}") from err
+            # pynvml makes this class when it is imported.
+            except pynvml.NVMLError_LibraryNotFound:  # pyright: ignore[reportAttributeAccessIssue]
+                yield None
+                return
+            except pynvml.NVMLError as err:
+                raise Failed(f"NVML does not start: {err}") from err
+            try:
+                yield pynvml
+            finally:
+                pynvml.nvmlShutdown()
 
 
 def list_gpus(library: str = "") -> tuple[list[Device], list[str]]:
-    """Give the GPUs as they are now, and what kept others from being read.
+    """Give the GPUs as they are now; see `NvmlBackend.list`."""
+    return NvmlBackend(library).list()
 
-    Args:
-        library: path of libnvidia-ml, when it is not the system's. A machine without the
-            library has no GPU, which is no problem unless the path was given.
-    """
-    # Deferred: a machine without GPUs never pays for it.
-    import pynvml
 
-    try:
-        if library:
-            # nvidia-ml-py has no option for the path; it keeps a library that is set.
-            pynvml.nvmlLib = ctypes.CDLL(library)
-        pynvml.nvmlInit()
-    except OSError as err:
-        return [], [f"NVML: {library} cannot be loaded: {err}"]
-    # pynvml makes this class when it is imported.
-    except pynvml.NVMLError_LibraryNotFound:  # pyright: ignore[reportAttributeAccessIssue]
-        return [], []
-    except pynvml.NVMLError as err:
-        return [], [f"NVML does not start: {err}"]
+def _list(pynvml: Any) -> tuple[list[Device], list[str]]:
     devices: list[Device] = []
     problems: list[str] = []
+    handles: dict[str, Any] = {}
     try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            try:
-                devices.append(_read(pynvml, index))
-            except pynvml.NVMLError as err:
-                problems.append(f"cuda:{index}: {err}")
+        count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as err:
-        problems.append(f"NVML does not list devices: {err}")
-    finally:
-        pynvml.nvmlShutdown()
-    return devices, problems
+        return [], [f"NVML does not list devices: {err}"]
+    for index in range(count):
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            whole = _read(pynvml, handle, f"cuda:{index}")
+            slices = _slices(pynvml, handle, whole) if whole.mig else []
+            handles[whole.id] = handle
+            devices += slices or [whole]
+        except pynvml.NVMLError as err:
+            problems.append(f"cuda:{index}: {err}")
+    linked = [
+        msgspec.structs.replace(device, links=_links(pynvml, device.id, handles))
+        for device in devices
+    ]
+    return linked, problems
 
 
-def _read(pynvml: Any, index: int) -> Device:  # Any: the module has no types
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _read(pynvml: Any, handle: Any, name: str) -> Device:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+
+    rates = _ask(pynvml, "nvmlDeviceGetUtilizationRates", handle)
+    power_mw = _ask(pynvml, "nvmlDeviceGetPowerUsage", handle)
+    temperature = _ask(pynvml, "nvmlDeviceGetTemperature", handle, 0)  # NVML_TEMPERATURE_GPU
+    mig = _ask(pynvml, "nvmlDeviceGetMigMode", handle)
     return Device(
-        id=f"cuda:{index}",
+        id=name,
         kind="cuda",
         name=_text(pynvml.nvmlDeviceGetName(handle)),
         uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
         memory_total_bytes=memory.total,
         memory_used_bytes=memory.used,
-        utilisation=_optional(
-            pynvml, lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
-        ),
-        temperature_c=_optional(
-            pynvml,
-            lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-        ),
+        utilisation=None if rates is None else rates.gpu / 100,
+        temperature_c=None if temperature is None else float(temperature),
+        power_w=None if power_mw is None else power_mw / 1000,
+        # NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC
+        ecc_errors=_ask(pynvml, "nvmlDeviceGetTotalEccErrors", handle, 1, 0),
+        mig=None if mig is None else bool(mig[0]),
+        numa_node=_ask(pynvml, "nvmlDeviceGetNumaNodeId", handle),
     )
 
 
-def _optional(pynvml: Any, read: Any) -> float | None:
-    """Some GPUs, and MIG slices, do not measure everything."""
+def _slices(pynvml: Any, handle: Any, whole: Device) -> list[Device]:
+    """Give the MIG slices of a GPU: with MIG on, CUDA runs on them alone."""
+    found = []
+    for index in range(_ask(pynvml, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
+        part = _ask(pynvml, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
+        if part is not None:
+            read = _read(pynvml, part, f"{whole.id}.{index}")
+            found.append(msgspec.structs.replace(read, mig=True, power_w=whole.power_w))
+    return found
+
+
+def _links(pynvml: Any, name: str, handles: dict[str, Any]) -> list[DeviceLink]:
+    """Say how a GPU reaches the others: by NVLink, else as far as PCIe has to go."""
+    if name not in handles:
+        return []
+    mine = handles[name]
+    lanes = _nvlinks(pynvml, mine)
+    found = []
+    for other, handle in handles.items():
+        if other == name:
+            continue
+        count = lanes.get(_bus(_ask(pynvml, "nvmlDeviceGetPciInfo", handle)), 0)
+        level = _ask(pynvml, "nvmlDeviceGetTopologyCommonAncestor", mine, handle)
+        kind = f"NV{count}" if count else _PATHS.get(-1 if level is None else int(level), "")
+        if kind:
+            found.append(DeviceLink(device=other, kind=kind))
+    return found
+
+
+def _nvlinks(pynvml: Any, handle: Any) -> dict[str, int]:
+    """Count the active NVLinks of a GPU by the PCI address at their other end."""
+    found: dict[str, int] = {}
+    for link in range(_MAX_NVLINKS):
+        active = _ask(pynvml, "nvmlDeviceGetNvLinkState", handle, link)
+        if active is None:
+            break
+        address = _bus(
+            _ask(pynvml, "nvmlDeviceGetNvLinkRemotePciInfo", handle, link) if active else None
+        )
+        if address:
+            found[address] = found.get(address, 0) + 1
+    return found
+
+
+def _bus(info: Any) -> str:
+    return _text(info.busId) if info is not None else ""
+
+
+def _ask(pynvml: Any, function: str, *arguments: Any) -> Any:
+    """Call NVML; None where a GPU, a MIG slice or an older driver does not tell."""
     try:
-        value: float = read()
-    except pynvml.NVMLError:
+        return getattr(pynvml, function)(*arguments)
+    except (pynvml.NVMLError, AttributeError):
         return None
-    return value
 
 
 def _text(value: str | bytes) -> str:

@@ -10,11 +10,14 @@ from typing import Any
 import msgspec
 
 from stackctl.contracts.device import Device, DeviceList
+from stackctl.errors import StackctlError
 from stackctl.settings import DeviceSettings
-from stackctl_daemon.devices.nvml import list_gpus
+from stackctl_daemon.devices.backend import DeviceBackend
+from stackctl_daemon.devices.inventory import backends
 
 Live = Callable[[], Mapping[str, Mapping[str, Any]]]
 """Gives, by device id, fields of `Device` as the workers have them now."""
+_ANSWER_S = 5.0
 
 
 class DeviceService:
@@ -28,38 +31,42 @@ class DeviceService:
         *,
         live: Live = dict,
         live_problems: Callable[[], list[str]] = list,
+        backend: DeviceBackend | None = None,
     ):
-        self._settings = settings
         self._devices = list(devices)
         self._problems = list(problems)
         self._live = live
         self._live_problems = live_problems
-        self._nvml = ThreadPoolExecutor(1, thread_name_prefix="nvml")
+        self._backend = backend or backends(settings)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="devices")
 
     async def list(self) -> DeviceList:
         """Give the devices that were found at start, with what is measured now."""
-        measured: dict[str, Device] = {}
-        if any(device.kind == "cuda" for device in self._devices):
-            loop = asyncio.get_running_loop()
-            # NVML can hang with a lost GPU: a stale reading is better than a stuck daemon.
-            try:
-                gpus, _ = await asyncio.wait_for(
-                    loop.run_in_executor(self._nvml, list_gpus, self._settings.nvml_library), 5
-                )
-            except TimeoutError:
-                gpus = []
-            measured = {gpu.uuid: gpu for gpu in gpus}
         live = self._live()
-        items = [
-            msgspec.structs.replace(
-                measured.get(device.uuid, device) if device.kind == "cuda" else device,
-                id=device.id,
-                **live.get(device.id, {}),
+        measured = await asyncio.gather(
+            *(
+                self._measure(device, live.get(device.id, {}).get("worker_pid"))
+                for device in self._devices
             )
-            for device in self._devices
+        )
+        items = [
+            msgspec.structs.replace(device, **live.get(device.id, {})) for device, _ in measured
         ]
-        return DeviceList(items=items, problems=[*self._problems, *self._live_problems()])
+        silent = [problem for _, problem in measured if problem]
+        return DeviceList(items=items, problems=[*self._problems, *silent, *self._live_problems()])
+
+    async def _measure(self, device: Device, pid: int | None) -> tuple[Device, str]:
+        """Give a device as it is now; as it was, and why, where it does not answer."""
+        loop = asyncio.get_running_loop()
+        ask = loop.run_in_executor(self._threads, self._backend.measure, device, pid)
+        try:
+            # NVML can hang with a lost GPU: a stale reading is better than a stuck daemon.
+            return await asyncio.wait_for(ask, _ANSWER_S), ""
+        except TimeoutError:
+            return device, f"{device.id} did not answer in {_ANSWER_S:.0f} s"
+        except StackctlError as err:
+            return device, err.message
 
     async def close(self) -> None:
-        """Let the thread end."""
-        self._nvml.shutdown(wait=False)
+        """Let the threads end."""
+        self._threads.shutdown(wait=False)

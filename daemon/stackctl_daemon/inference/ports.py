@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from stackctl.contracts.device import Device
 from stackctl.contracts.model import ModelEntry
+from stackctl_daemon.proc import Room
+
+__all__ = ["Meter", "ModelStore", "ReadyModel", "Room"]
 
 
 class ReadyModel(Protocol):
@@ -44,15 +47,6 @@ class ModelStore(Protocol):
             ModelCorrupt: a file's bytes are wrong.
         """
         ...
-
-
-class Room(NamedTuple):
-    """Memory of a device."""
-
-    used: int
-    """By the worker where the device is the CPU, else by all that is on it."""
-    free: int | None
-    """What can still be had; None where nothing measures it."""
 
 
 class Meter(Protocol):
