@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto
 from PIL import Image
+from repository import ROOT
 from vision_graphs import COLOURS, PAD_ID, WIDTH, write_clip
 
+from stackctl.contracts.model import ModelEntry
 from stackctl.errors import Failed, Invalid
 from stackctl_daemon.inference.adapters import open_adapter
 from stackctl_daemon.inference.adapters.base import Adapter, Input, ModelSpec
+from stackctl_daemon.inference.adapters.image_input import ImageInput
 from stackctl_daemon.inference.session import DevicePolicy
 
 
@@ -103,3 +109,13 @@ def test_an_entry_that_does_not_suit_its_files_is_refused(
 
     with pytest.raises(Failed, match=got):
         rows(load(tmp_path, **changes), [Input(text="red")])
+
+
+def test_the_entry_in_the_guide_is_sound() -> None:
+    page = (ROOT / "docs" / "guide" / "vision-models.md").read_text()
+    [block] = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+
+    entry = msgspec.convert(tomllib.loads(block), ModelEntry)
+
+    assert (entry.adapter, entry.dimensions, entry.max_tokens) == ("clip", 512, 77)
+    ImageInput(entry.options, entry.name)
