@@ -154,7 +154,7 @@ def _read(path: Path, flags: int) -> str:
         fd = os.open(path, flags | os.O_RDONLY | os.O_NONBLOCK)
     except OSError as err:
         raise Denied(f"{path} cannot be read: {err.strerror}", hint=f"ls -l {path}") from err
-    with os.fdopen(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
             raise Denied(f"{path} is no plain file of uid {os.getuid()}", hint=f"ls -l {path}")
@@ -163,7 +163,9 @@ def _read(path: Path, flags: int) -> str:
                 f"{path} has mode {stat.S_IMODE(found.st_mode):04o}, expected 0600",
                 hint=f"chmod 600 {path}",
             )
-        text = file.read(_MAX_TOKEN_BYTES + 2).decode("latin-1").strip()
+        text = os.read(fd, _MAX_TOKEN_BYTES + 2).decode("latin-1").strip()
+    finally:
+        os.close(fd)
     if not _TOKEN.fullmatch(text):
         raise BadConfig(f"{path} holds no token of 16 to 512 printable characters",
                         hint=f"rm {path}")  # fmt: skip

@@ -7,6 +7,7 @@ compression and cookies.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import httptools
 CONNECT_TIMEOUT_S = 5.0
 MAX_HEADER_BYTES = 64 << 10
 _READ_BYTES = 64 << 10
+_PLAIN = re.compile(r"[\x21-\x7e]+")
 
 
 class Broken(Exception):
@@ -46,7 +48,7 @@ def target(url: str) -> Target:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f'"{url}" is no http or https URL')
-    if parts.username or parts.query or parts.fragment or not url.isascii() or " " in url:
+    if parts.username or parts.query or parts.fragment or not _PLAIN.fullmatch(url):
         raise ValueError(f'"{url}" has more than host, port and path')
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return Target(parts.scheme, parts.hostname, port, parts.path.rstrip("/").removesuffix("/v1"))
@@ -69,7 +71,7 @@ class Exchange:
         self._writer: asyncio.StreamWriter | None = None
         self._parser: Any = httptools.HttpResponseParser(self)  # Any: it has no types
         self._headers: dict[str, str] = {}
-        self._header_bytes = 0
+        self._received = 0
         self._headed = False
         self._complete = False
         self._framed = False
@@ -79,9 +81,6 @@ class Exchange:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field."""
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise Broken(f"sent a header above {MAX_HEADER_BYTES} bytes")
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
@@ -132,6 +131,8 @@ class Exchange:
         async with asyncio.timeout(self._timeout_s):
             await self._writer.drain()
             while not self._headed:
+                if self._received > MAX_HEADER_BYTES:
+                    raise Broken(f"sent a header above {MAX_HEADER_BYTES} bytes")
                 if not await self._feed():
                     raise Broken("ended before it answered")
         return Head(self._parser.get_status_code(), self._headers)
@@ -175,9 +176,9 @@ class Exchange:
         if self._reader is None:
             raise Broken("was not asked")
         data = await self._reader.read(_READ_BYTES)
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as err:
-            cause = err.__context__
-            raise cause if isinstance(cause, Broken) else Broken(f"sent no HTTP: {err}") from err
+            raise Broken(f"sent no HTTP: {err}") from err
         return bool(data)
