@@ -34,7 +34,6 @@ from stackctl_daemon.inference.adapters.image import (
     letterbox,
     pixels,
 )
-from stackctl_daemon.inference.adapters.option import check_known
 from stackctl_daemon.inference.adapters.ocr_boxes import (
     BoxRules,
     Points,
@@ -48,6 +47,7 @@ from stackctl_daemon.inference.adapters.ocr_lines import (
     cut_out,
     read_boxes,
 )
+from stackctl_daemon.inference.adapters.option import check_known
 
 _STEP = 32
 """The detector halves its picture five times."""
