@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,6 +19,8 @@ from stackctl.errors import BadConfig, Invalid, NotFound
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_MOMENTS = (datetime, date, time)
 
 
 def check_name(name: str) -> str:
@@ -79,16 +84,28 @@ def resolve(entries: dict[str, ModelEntry], name: str) -> ModelEntry:
 
 def to_toml(entry: ModelEntry) -> str:
     """Write an entry as TOML; what `read_entry` reads back equal."""
-    lines = []
-    for key, value in msgspec.to_builtins(entry).items():
-        if key != "files":
-            lines.append(f"{key} = {_toml(value)}")
-    for item in entry.files:
+    fields: dict[str, Any] = msgspec.to_builtins(entry, builtin_types=_MOMENTS)
+    files = fields.pop("files")
+    lines = [f"{key} = {_toml(value)}" for key, value in fields.items()]
+    for item in files:
         lines.append("\n[[files]]")
-        lines += [f"{key} = {_toml(value)}" for key, value in msgspec.to_builtins(item).items()]
+        lines += [f"{key} = {_toml(value)}" for key, value in item.items()]
     return "\n".join(lines) + "\n"
 
 
 def _toml(value: object) -> str:
-    # JSON's strings, numbers and lists of strings are TOML's, but for DEL.
+    """Write a value in one line: TOML's inline tables and arrays hold any other value."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(k)} = {_toml(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, _MOMENTS):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # inf and nan, where JSON has other words
+    # JSON's strings, numbers and booleans are TOML's, but for DEL.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else _toml(key)
