@@ -134,7 +134,8 @@ def samples(adapter: Adapter, seen: Unit | None) -> tuple[Measure, list[int]]:
 
 def _text_units(adapter: Adapter, tokens: int) -> Unit:
     """Give a text of about so many tokens, made ready."""
-    [unit] = adapter.prepare([Input(text="signal " * max(1, tokens - 2))], {})
+    text = Input(text="signal " * max(1, tokens - 2))
+    [unit] = adapter.prepare([text], adapter.sample_options)
     return unit
 
 

@@ -111,6 +111,8 @@ class Adapter(ABC):
     stepwise: bool = False
     """One input may take minutes: it is run by `stream`, whoever asks, so that others get their
     turn between pieces and the worker is heard of."""
+    sample_options: Mapping[str, Any] = {}
+    """Options without which it takes no input: what a calibration asks with."""
 
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
         self.spec = spec

@@ -35,6 +35,8 @@ class CrossEncoder(Texts, Adapter):
     inputs are the documents.
     """
 
+    sample_options = {"query": "how is a signal handled"}
+
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
         super().__init__(spec, open_session)
         if spec.tokenizer is None or spec.graph is None:

@@ -49,6 +49,8 @@ class LateInteraction(Texts, Adapter):
     the inputs are the documents.
     """
 
+    sample_options = {"query": "how is a signal handled"}
+
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
         super().__init__(spec, open_session)
         if spec.tokenizer is None or spec.graph is None:

@@ -14,6 +14,7 @@ from tiny_model import TABLE, WIDTH, write_tokenizer
 from stackctl.errors import Failed, Invalid
 from stackctl_daemon.inference.adapters.base import Input, ModelSpec
 from stackctl_daemon.inference.adapters.cross_encoder import CrossEncoder, sigmoid
+from stackctl_daemon.inference.calibration import samples
 from stackctl_daemon.inference.session import DevicePolicy
 
 HEAD = np.random.default_rng(5).normal(size=(WIDTH, 3)).astype(np.float32)
@@ -110,3 +111,13 @@ def test_ranking_without_a_query_is_refused(tmp_path: Path) -> None:
 
 def test_a_sigmoid_never_overflows() -> None:
     assert (sigmoid(1e4), sigmoid(-1e4), sigmoid(0.0)) == (1.0, 0.0, 0.5)
+
+
+def test_a_reranker_is_tuned_with_a_query_of_its_own(tmp_path: Path) -> None:
+    measure, budgets = samples(model(tmp_path, 1), None)
+
+    items, cost, duration_s = measure(budgets[0])
+
+    assert items > 1
+    assert cost >= items
+    assert duration_s > 0
