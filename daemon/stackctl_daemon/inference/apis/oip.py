@@ -202,6 +202,9 @@ def _from_json(tensor: InputTensor) -> Array:
     dtype = _dtype(tensor)
     try:
         given = np.asarray(tensor.data)
+        if dtype == np.uint64 and given.dtype.kind in "fO":
+            # numpy takes numbers on both sides of 2**63 for floats, and loses their last digits.
+            given = _whole(np.asarray(tensor.data, object))
     except ValueError as err:
         raise Invalid(f'input "{tensor.name}": its rows differ in length') from err
     allowed = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[dtype.kind]
@@ -221,6 +224,12 @@ def _from_json(tensor: InputTensor) -> Array:
         raise _wrong_count(tensor, given.size)
     with np.errstate(over="ignore"):  # infinite then, which is refused
         return _checked(tensor, given.astype(dtype).reshape(tensor.shape))
+
+
+def _whole(given: Array) -> Array:
+    """Give integers as they are, where they all are and fit 64 bits; else what came."""
+    whole = all(type(item) is int and 0 <= item < 1 << 64 for item in given.reshape(-1))
+    return given.astype(np.uint64) if whole else given
 
 
 def _flat(data: Sequence[Any]) -> list[Any]:

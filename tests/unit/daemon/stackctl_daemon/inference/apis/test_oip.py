@@ -45,6 +45,20 @@ def _finite(dtype: np.dtype[Any]) -> Any:
     return st.floats(allow_nan=False, allow_infinity=False, width=bits)  # type: ignore[arg-type]
 
 
+def test_integers_on_both_sides_of_the_sign_bit_keep_their_last_digit() -> None:
+    value = np.array([0, (1 << 63) + 1], np.uint64)
+
+    assert exchange("x", value, binary=False)[0].tolist() == value.tolist()
+
+
+@pytest.mark.parametrize("data", [[1, 1 << 64], [1, -1], [1, 0.5], [1, True, "a"], [[1], 1 << 63]])
+def test_what_is_no_integer_of_64_bits_is_refused(data: list[Any]) -> None:
+    tensor = {"name": "x", "shape": [len(data)], "datatype": "UINT64", "data": data}
+
+    with pytest.raises(Invalid):
+        oip.read(json.dumps({"inputs": [tensor]}).encode(), None)
+
+
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=5), st.booleans())
 def test_strings_come_back_as_they_were(texts: list[str], binary: bool) -> None:
     value = np.empty(len(texts), object)
