@@ -160,6 +160,7 @@ class App:
             found,
             models,
             self.sink,
+            wedge_timeout_s=settings.inference.wedge_timeout_s,
             data_dir=self._data,
             meter=hardware,
             jobs=self.jobs,
