@@ -208,7 +208,8 @@ class Lifecycle:
             if now.room is None:
                 raise NoRoom(f"{worker.device.id} does not answer", hint="stackctl devices")
             if now.fits:
-                self._before[worker.device.id, load.key] = now.room.used
+                if not now.opening:  # else the growth would be of several
+                    self._before[worker.device.id, load.key] = now.room.used
                 return
             victim = self._victim(worker)
             if not evict or not now.can_fit or victim is None:
@@ -261,9 +262,12 @@ class Lifecycle:
                 recycled=False,
             )
         returned = await worker.held.unload(load.key)
+        if worker.device.kind != "cpu":
+            # The process's own pages say nothing of a GPU's memory: the device is asked.
+            returned = max(0, before - await self._used(worker))
         kept = taken - returned
         leaves_much = returned < _GIVEN_BACK * taken and kept > _WORTH_RECYCLING_BYTES
-        recycle = not worker.held.wanted or leaves_much or worker.device.kind == "cuda"
+        recycle = not worker.held.wanted or leaves_much
         if recycle:
             await worker.retire()
             recycle = worker.pid is None
@@ -289,8 +293,9 @@ class Lifecycle:
 
     async def _learn(self, worker: WorkerHandle, model: LoadedModel) -> None:
         before = self._before.pop((worker.device.id, model.load.key), None)
-        if worker.device.kind != "cpu" and before is not None:
-            # The process's own pages say nothing of a GPU's memory: the device is asked.
+        if worker.device.kind != "cpu":
+            if before is None:
+                return
             model.memory_bytes = max(0, await self._used(worker) - before)
         if self._predictor.learn(model.load, worker.device.kind, model.memory_bytes):
             await asyncio.get_running_loop().run_in_executor(None, self._predictor.save)

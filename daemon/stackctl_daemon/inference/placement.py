@@ -140,7 +140,7 @@ def rank(candidates: Sequence[Candidate], key: str) -> list[Candidate]:
         key=lambda c: (
             key not in c.worker.held.wanted,
             not c.fits,
-            c.worker.state == "failed",
+            c.worker.avoided,
             c.worker.load,
             -c.free,
         ),

@@ -178,7 +178,7 @@ class Pool:
         fields, body = pack_inputs(task.inputs)
         weight = len(body) + sum(map(len, fields.get("texts", ()))) + len(task.inputs)
         while workers := self.candidates(tried):
-            worker = min(workers, key=lambda w: (w.state == "failed", w.load))
+            worker = min(workers, key=lambda w: (w.avoided, w.load))
             if self._make_room:
                 # No model is given up for a second copy of another.
                 first = not any(task.load.key in other.models for other in self.workers)

@@ -15,8 +15,7 @@ import onnxruntime as ort
 
 from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import Array
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+from stackctl_daemon.inference.providers import CPU, GpuPolicy, Profile, choose
 
 
 class DeviceUnusable(Failed):
@@ -32,17 +31,31 @@ class DevicePolicy:
     threads: int = 1
     share_weights: bool = False
     """Map weights instead of repacking them: replicas share them; slower for single inputs."""
+    gpu: GpuPolicy = GpuPolicy()
 
-    def open(self, graph: Path, *, outputs: Sequence[str] | None = None) -> OrtSession:
+    def open(
+        self,
+        graph: Path,
+        *,
+        outputs: Sequence[str] | None = None,
+        profiles: Mapping[str, Profile] | None = None,
+    ) -> OrtSession:
         """Open a graph; see `adapters.base.OpenSession`."""
-        return OrtSession(graph, self, outputs)
+        return OrtSession(graph, self, outputs, profiles)
 
 
 class OrtSession:
     """One graph on one device."""
 
+    on_device: float = 1.0
+    """Share of the nodes that the device runs."""
+
     def __init__(
-        self, graph: Path, policy: DevicePolicy, outputs: Sequence[str] | None = None
+        self,
+        graph: Path,
+        policy: DevicePolicy,
+        outputs: Sequence[str] | None = None,
+        profiles: Mapping[str, Profile] | None = None,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = policy.threads
@@ -53,9 +66,13 @@ class OrtSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if policy.share_weights:
             options.add_session_config_entry("session.disable_prepacking", "1")
-        wanted = _PROVIDERS[policy.kind]
+            # Each session's arena keeps its largest batch: replicas would sum them up.
+            options.enable_cpu_mem_arena = False
+        choice = choose(policy.kind, policy.gpu, graph, profiles)
         if policy.kind == "cuda":
             ort.preload_dlls()  # the CUDA libraries of the nvidia-* packages, when installed
+            # Which nodes run where can only be asked of a session that recorded it.
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         source: str | bytes = str(graph)
         if outputs:
             source = _tapped(graph, outputs)
@@ -63,23 +80,36 @@ class OrtSession:
                 "session.model_external_initializers_file_folder_path", str(graph.parent)
             )
         try:
-            self._session = ort.InferenceSession(
-                source, options, providers=list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
-            )
+            self._session = ort.InferenceSession(source, options, providers=choice.providers)
         except Exception as err:  # ORT's own exceptions share no base class
             raise Failed(f"ONNX Runtime cannot open {graph}: {err}") from err
         got = self._session.get_providers()
-        if got[0] != wanted:
+        if got[0] != choice.wanted:
             raise DeviceUnusable(
-                f"asked ONNX Runtime for {wanted}, it gave {', '.join(got)}",
+                f"asked ONNX Runtime for {choice.wanted}, it gave {', '.join(got)}",
                 hint="stackctl doctor",
             )
         self.execution_provider: str = got[0]
+        if policy.kind == "cuda":
+            self._check_assignment(graph)
         self.inputs: Mapping[str, tuple[str, list[int | str | None]]] = {
             item.name: (item.type, list(item.shape)) for item in self._session.get_inputs()
         }
         self.outputs: Sequence[str] = [item.name for item in self._session.get_outputs()]
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+
+    def _check_assignment(self, graph: Path) -> None:
+        """Refuse a session of which the device runs nothing: it would be the CPU's in disguise."""
+        counts: dict[str, int] = {}
+        for part in self._session.get_provider_graph_assignment_info():
+            counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+        on_cpu, total = counts.get(CPU, 0), sum(counts.values())
+        if total and on_cpu == total:
+            raise DeviceUnusable(
+                f"{self.execution_provider} took none of the {total} nodes of {graph}",
+                hint="stackctl doctor",
+            )
+        self.on_device = 1 - on_cpu / total if total else 1.0
 
     def run(self, outputs: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
         """Compute; see `adapters.base.Session`."""

@@ -137,6 +137,11 @@ class WorkerHandle:
         return not self.problem or self._clock() >= self._retry_at
 
     @property
+    def avoided(self) -> bool:
+        """It keeps dying, or its device has a fault and is not to be tried again yet."""
+        return self.state == "failed" and not (self.problem and self.sound)
+
+    @property
     def retry_in_s(self) -> float:
         """Until a device with a fault is tried again."""
         return max(0.0, self._retry_at - self._clock()) if self.problem else 0.0
@@ -265,7 +270,7 @@ class WorkerHandle:
     def _hear(self, report: wire.Report, data: bytes) -> None:
         if isinstance(report, wire.Answer):
             self._failures = self._blames = 0
-            self.problem = ""
+            self._clear()
             piece = self._pieces.pop(report.id, None)
             if piece and not piece.answer.done():
                 piece.answer.set_result((report, data))
@@ -283,8 +288,13 @@ class WorkerHandle:
             self.state = "ready"
         else:
             if isinstance(report, wire.Loaded):
-                self.problem = ""
+                self._clear()
             self.held.hear(report)
+
+    def _clear(self) -> None:
+        """The device works."""
+        if self.problem:
+            self.problem, self.state = "", "ready"
 
     def _blame_device(self, message: str) -> None:
         """Leave the device alone for a while, longer every time."""

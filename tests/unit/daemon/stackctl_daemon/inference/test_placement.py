@@ -1,0 +1,263 @@
+"""Placement, eviction and faults on simulated devices; service, pool and wire are real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.simulated_worker import SimulatedWorkers
+from inference_stack import Sink
+from waiting import until_on_loop
+
+from stackctl.contracts.inference import LoadRequest
+from stackctl.contracts.model import ModelEntry
+from stackctl.errors import StackctlError
+from stackctl.settings import InferenceSettings
+from stackctl_daemon.devices.simulated import SimulatedBackend, SimulatedDevice
+from stackctl_daemon.inference.placement import NoRoom
+from stackctl_daemon.inference.service import InferenceService
+
+MODEL_BYTES = 300_000_000
+GPU_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Ready:
+    entry: ModelEntry
+    directory: Path
+    graph: Path | None = None
+    tokenizer: Path | None = None
+
+
+class Store:
+    """Any name is a model; its files say 200 MB without holding them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with (folder / "model.bin").open("wb") as file:
+            file.truncate(200_000_000)
+
+    async def ready(self, name: str) -> Ready:
+        entry = ModelEntry(
+            name=name,
+            task="embedding",
+            summary="",
+            licence="",
+            architecture="files",
+            files=[],
+            dimensions=384,
+            options={"name": name},
+        )
+        return Ready(entry, self._folder)
+
+
+@dataclass
+class Rig:
+    service: InferenceService
+    devices: dict[str, SimulatedDevice]
+    workers: SimulatedWorkers
+
+    async def load(self, name: str, **terms: Any) -> str:
+        return (await self.service.control.load(name, LoadRequest(**terms))).device
+
+    async def ask(self, name: str, count: int = 1) -> str:
+        texts = ["x" * (i + 1) for i in range(count)]
+        done = await self.service.embed_texts(texts, model=name)
+        assert [int(row[0]) for row in done.vectors] == [len(text) for text in texts]
+        return done.device
+
+    def held(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for model in self.service.control.running().items:
+            found.setdefault(model.device, set()).add(model.model)
+        return found
+
+
+def rig(
+    tmp_path: Path,
+    body: Callable[[Rig], Awaitable[None]],
+    *devices: SimulatedDevice,
+    wedge_timeout_s: float = 60.0,
+) -> None:
+    async def run() -> None:
+        backend = SimulatedBackend(list(devices))
+        workers = SimulatedWorkers(backend, memory_bytes=MODEL_BYTES)
+        service = InferenceService(
+            InferenceSettings(default_model="first", warm_up_s=0),
+            backend.list()[0],
+            Store(tmp_path),
+            Sink(),
+            wedge_timeout_s=wedge_timeout_s,
+            data_dir=tmp_path,
+            meter=backend,
+            spawn=workers,
+        )
+        await service.start()
+        try:
+            async with asyncio.timeout(60):
+                await until_on_loop(lambda: service.control.running().items)
+                await body(Rig(service, backend.devices, workers))
+        finally:
+            await service.close()
+
+    asyncio.run(run())
+
+
+def gpu(number: int, **given: Any) -> SimulatedDevice:
+    return SimulatedDevice(f"cuda:{number}", memory_bytes=GPU_BYTES, **given)
+
+
+def test_a_model_goes_where_most_memory_is_free(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        assert await rig.load("second") == "cuda:1"
+        found = await rig.service.control.why("third")
+        assert {v.device: v.decision for v in found.devices}["cuda:1"] in ("chosen", "possible")
+
+    rig(tmp_path, body, gpu(0, used_bytes=200_000_000), gpu(1))
+
+
+def test_cpus_are_for_when_no_gpu_is_usable(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        assert await rig.load("second") == "cuda:0"
+        found = await rig.service.control.why("third")
+        verdict = next(v for v in found.devices if v.device == "cpu:0")
+        assert (verdict.decision, "a GPU is usable" in verdict.reason) == ("refused", True)
+        rig.devices["cuda:0"].fault = "lost"
+        assert await rig.load("third") == "cpu:0"
+
+    rig(tmp_path, body, gpu(0), SimulatedDevice("cpu:0", kind="cpu"))
+
+
+def test_the_least_used_model_is_evicted_and_the_pinned_one_is_not(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.load("pinned", pinned=True)
+        await rig.load("second")
+        await rig.ask("first")
+        await rig.load("third")
+
+        assert rig.held() == {"cuda:0": {"first", "pinned", "third"}}
+        assert rig.devices["cuda:0"].used_bytes == 3 * MODEL_BYTES
+
+    rig(tmp_path, body, gpu(0))
+
+
+def test_what_cannot_fit_is_refused_and_evicts_nothing(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        for name in ("first", "second", "third"):
+            await rig.load(name, pinned=True)
+        with pytest.raises(NoRoom, match='no device has room for model "fourth": cuda:0: needs'):
+            await rig.load("fourth")
+        with pytest.raises(NoRoom):
+            await rig.ask("fourth")
+
+        assert rig.held() == {"cuda:0": {"first", "second", "third"}}
+
+    rig(tmp_path, body, gpu(0))
+
+
+def test_a_load_that_runs_out_of_memory_moves_on(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        rig.devices["cuda:1"].fault = "out-of-memory"
+        rig.devices["cuda:0"].used_bytes += 100_000_000
+
+        assert await rig.load("second") == "cuda:0"
+        assert ("cuda:1", "second") in rig.workers.loads
+
+    rig(tmp_path, body, gpu(0), gpu(1))
+
+
+def test_a_device_that_falls_back_in_silence_is_not_used(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        assert await rig.ask("first", 40) == "cuda:1"
+        assert any("CPUExecutionProvider" in text for text in rig.service.problems())
+
+    rig(tmp_path, body, gpu(0, fault="silent-fallback"), gpu(1))
+
+
+def test_a_lost_device_is_left_and_used_again_when_it_is_back(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        assert await rig.ask("first", 64) == "cuda:0,cuda:1"
+        rig.devices["cuda:0"].fault = "lost"
+        assert {await rig.ask("first") for _ in range(4)} == {"cuda:1"}
+        found = await rig.service.control.why("first")
+        lost = next(v for v in found.devices if v.device == "cuda:0")
+        assert "lost" in lost.reason or "does not answer" in lost.reason or "loaded" in lost.reason
+
+        rig.devices["cuda:0"].fault = ""
+        worker = rig.service.pool.workers[0]
+        await until_on_loop(lambda: worker.sound)
+        await rig.ask("first", 64)
+        assert rig.service.problems() == []
+
+    rig(tmp_path, body, gpu(0), gpu(1))
+
+
+def test_all_devices_lost_is_an_error_that_ends_when_one_is_back(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.ask("first")
+        for device in rig.devices.values():
+            device.fault = "lost"
+        for name in ("first", "second"):
+            with pytest.raises(StackctlError, match=r"GPU is lost|does not answer|no device"):
+                await rig.ask(name)
+        rig.devices["cuda:1"].fault = ""
+
+        assert await rig.ask("first") == "cuda:1"
+        assert await rig.load("second") == "cuda:1"
+
+    rig(tmp_path, body, gpu(0), gpu(1))
+
+
+def test_a_worker_that_hangs_is_ended_and_the_request_answered(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.ask("first")
+        rig.devices["cuda:0"].fault = "hang"
+        call = asyncio.ensure_future(rig.ask("first"))
+        worker = rig.service.pool.workers[0]
+        await until_on_loop(lambda: worker.restarts)
+        rig.devices["cuda:0"].fault = ""
+
+        assert await call == "cuda:0"
+
+    rig(tmp_path, body, gpu(0), wedge_timeout_s=0.2)
+
+
+def test_a_slow_device_gets_less(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.ask("first", 64)
+        rig.devices["cuda:0"].fault = "slow"
+        served = await asyncio.gather(*(rig.ask("first") for _ in range(40)))
+        later = await asyncio.gather(*(rig.ask("first") for _ in range(40)))
+
+        assert (served + later).count("cuda:1") >= (served + later).count("cuda:0")
+
+    rig(tmp_path, body, gpu(0, service_s=0.002), gpu(1, service_s=0.002))
+
+
+def test_what_a_model_took_is_what_it_needs_next_time(tmp_path: Path) -> None:
+    async def first(rig: Rig) -> None:
+        await rig.service.lifecycle.load(await rig.service.load_of("first"))
+        await rig.load("second")
+        learned = tmp_path / "inference" / "memory.json"
+        await until_on_loop(lambda: learned.exists() and "second@" in learned.read_text())
+
+    async def second(rig: Rig) -> None:
+        found = await rig.service.control.why("second")
+        assert found.needed_bytes == MODEL_BYTES
+        assert found.basis == "measured when it was last loaded"
+        assert (await rig.service.control.why("other")).needed_bytes == MODEL_BYTES
+
+    rig(tmp_path, first, gpu(0))
+    rig(tmp_path, second, gpu(0))
+
+
+def test_a_device_of_another_name_is_refused(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        with pytest.raises(StackctlError, match="expected one of: cuda:0"):
+            await rig.load("first", device="cuda:9")
+
+    rig(tmp_path, body, gpu(0))
