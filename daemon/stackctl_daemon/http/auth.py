@@ -40,6 +40,7 @@ class Gate(Protocol):
 
     def peer(self, sock: socket.socket) -> Peer:
         """Read who a connection is of."""
+        ...
 
     def admit(self, peer: Peer, headers: Mapping[str, str]) -> None:
         """Let a request in, by its peer and its header, or raise `Denied`."""

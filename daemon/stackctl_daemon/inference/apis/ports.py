@@ -13,6 +13,8 @@ class Models(Protocol):
 
     async def ready(self, name: str) -> ReadyModel:
         """Give a model with its files; raises as `inference.ports.ModelStore.ready`."""
+        ...
 
     async def list(self) -> ModelList:
         """Give every known model beside what is on this disk."""
+        ...
