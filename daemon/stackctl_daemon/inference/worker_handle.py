@@ -42,6 +42,7 @@ class Spawn(Protocol):
         Raises:
             OSError: no process, socket or memory can be had.
         """
+        ...
 
 
 @dataclass(slots=True, eq=False)
