@@ -67,6 +67,21 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     what loading the largest model and its largest batch take."""
 
 
+class GpuSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How models run on GPUs."""
+
+    memory_limit_bytes: Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)] = 0
+    """Bound of what ONNX Runtime keeps for each graph; 0: none."""
+    cuda_graphs: bool = False
+    """Record the launches of a shape and repeat them; for models whose shapes never change."""
+    tf32: bool = False
+    """Let matrix products round to 19 bits on tensor cores."""
+    tensorrt: bool = False
+    """Build TensorRT engines for models whose shapes are known, and keep them in the cache."""
+    fp16: bool = False
+    """Let TensorRT compute in half precision."""
+
+
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How files are indexed and ranked."""
 
@@ -116,6 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     daemon: DaemonSettings = DaemonSettings()
     devices: DeviceSettings = DeviceSettings()
+    gpu: GpuSettings = GpuSettings()
     inference: InferenceSettings = InferenceSettings()
     search: SearchSettings = SearchSettings()
     analytics: AnalyticsSettings = AnalyticsSettings()

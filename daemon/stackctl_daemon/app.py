@@ -9,8 +9,11 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from stackctl import paths
 from stackctl.contracts.device import Device
@@ -136,7 +139,9 @@ class App:
         from stackctl_daemon.devices.service import DeviceService
         from stackctl_daemon.inference import apis
         from stackctl_daemon.inference import routes as inference_routes
+        from stackctl_daemon.inference.providers import GpuPolicy
         from stackctl_daemon.inference.service import InferenceService
+        from stackctl_daemon.inference.worker_process import spawn
         from stackctl_daemon.models import routes as model_routes
         from stackctl_daemon.models.service import ModelService
 
@@ -155,6 +160,11 @@ class App:
             loaded_on=lambda name: [d for ask in loaded for d in ask(name)],
             aliases_of=lambda name: [a for ask in aliased for a in ask(name)],
         )
+        gpu = msgspec.convert(
+            msgspec.structs.asdict(settings.gpu)
+            | {"engine_cache": str(paths.cache_dir() / "tensorrt")},
+            GpuPolicy,
+        )
         inference = InferenceService(
             settings.inference,
             found,
@@ -164,6 +174,7 @@ class App:
             data_dir=self._data,
             meter=hardware,
             jobs=self.jobs,
+            spawn=partial(spawn, gpu=gpu),
         )
         loaded.append(inference.loaded_on)
         aliased.append(inference.control.aliases.of)

@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import Array
-from stackctl_daemon.inference.providers import CPU, GpuPolicy, Profile, choose
+from stackctl_daemon.inference.providers import CPU, PLAIN, GpuPolicy, Profile, choose
 
 
 class DeviceUnusable(Failed):
@@ -31,7 +31,7 @@ class DevicePolicy:
     threads: int = 1
     share_weights: bool = False
     """Map weights instead of repacking them: replicas share them; slower for single inputs."""
-    gpu: GpuPolicy = GpuPolicy()
+    gpu: GpuPolicy = PLAIN
 
     def open(
         self,

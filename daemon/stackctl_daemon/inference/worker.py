@@ -19,6 +19,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from stackctl.errors import Failed, Invalid, StackctlError, TimedOut
@@ -28,6 +29,7 @@ from stackctl_daemon.inference.adapters.base import ModelSpec, Result
 from stackctl_daemon.inference.batching import Item
 from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
 from stackctl_daemon.inference.memory import pss_bytes, trim
+from stackctl_daemon.inference.providers import GpuPolicy
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 from stackctl_daemon.inference.sweeps import Sweeps
 from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream
@@ -369,6 +371,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cores", default="")
     parser.add_argument("--batch-tokens", type=int, required=True)
     parser.add_argument("--share-weights", action="store_true")
+    parser.add_argument("--gpu", default="{}")
     options = parser.parse_args(arguments)
     # The kernel ends us with the daemon, even while we compute.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -378,7 +381,8 @@ def main(arguments: list[str]) -> int:
     cores = {int(core) for core in options.cores.split(",") if core}
     if cores:
         os.sched_setaffinity(0, cores)
-    policy = DevicePolicy(options.kind, len(cores) or 1, options.share_weights)
+    gpu = msgspec.json.decode(options.gpu, type=GpuPolicy)
+    policy = DevicePolicy(options.kind, len(cores) or 1, options.share_weights, gpu)
     with socket.socket(fileno=options.fd) as channel:
         try:
             Worker(channel, policy=policy, batch_tokens=options.batch_tokens).run()

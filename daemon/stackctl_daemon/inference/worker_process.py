@@ -9,7 +9,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import msgspec
+
 from stackctl.contracts.device import Device
+from stackctl_daemon.inference.providers import PLAIN, GpuPolicy
 
 
 @dataclass(slots=True)
@@ -21,7 +24,9 @@ class WorkerProcess:
     writer: asyncio.StreamWriter
 
 
-async def spawn(device: Device, *, batch_tokens: int, share_weights: bool) -> WorkerProcess:
+async def spawn(
+    device: Device, *, batch_tokens: int, share_weights: bool, gpu: GpuPolicy = PLAIN
+) -> WorkerProcess:
     """Start the worker of a device.
 
     Raises:
@@ -37,6 +42,7 @@ async def spawn(device: Device, *, batch_tokens: int, share_weights: bool) -> Wo
         command.append("--share-weights")
     environment = dict(os.environ)
     if device.kind == "cuda":
+        command += ["--gpu", msgspec.json.encode(gpu).decode()]
         environment["CUDA_VISIBLE_DEVICES"] = device.uuid or device.id[5:]
     with theirs:
         try:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stackctl.errors import Invalid
+from stackctl_daemon.inference.providers import Profile
 
 FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -88,12 +89,20 @@ class Session(Protocol):
 class OpenSession(Protocol):
     """Opens a graph on the worker's device."""
 
-    def __call__(self, graph: Path, *, outputs: Sequence[str] | None = None) -> Session:
+    def __call__(
+        self,
+        graph: Path,
+        *,
+        outputs: Sequence[str] | None = None,
+        profiles: Mapping[str, Profile] | None = None,
+    ) -> Session:
         """Open it.
 
         Args:
             graph: an ONNX file.
             outputs: values inside the graph to give as well (taps).
+            profiles: smallest, usual and largest shape of each input, for devices that compile
+                for shapes.
 
         Raises:
             Failed: it is not a graph that ONNX Runtime can open.

@@ -23,6 +23,7 @@ from stackctl_daemon.inference.adapters.base import (
 )
 from stackctl_daemon.inference.adapters.tokenizer import Tokenizer
 from stackctl_daemon.inference.adapters.vector_option import cut, read_dimensions, read_tokens
+from stackctl_daemon.inference.providers import text_profiles
 
 
 class Wanted(NamedTuple):
@@ -43,7 +44,12 @@ class TextEmbedding(Texts, Adapter):
         if spec.tokenizer is None or spec.graph is None:
             raise Failed(f'model "{spec.name}" has no tokenizer.json or no graph')
         self._tokenizer = Tokenizer(spec.tokenizer, spec.max_tokens)
-        self._session = open_session(spec.graph)
+        profiles = text_profiles(
+            ("input_ids", "attention_mask", "token_type_ids"),
+            max_tokens=spec.max_tokens,
+            budget=int(spec.options.get("batch_tokens", 16_384)),
+        )
+        self._session = open_session(spec.graph, profiles=profiles)
         self.rows = spec.dimensions
         self._pooled = "sentence_embedding" in self._session.outputs
         self._output = "sentence_embedding" if self._pooled else self._session.outputs[0]
