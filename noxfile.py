@@ -77,17 +77,20 @@ def startup(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Kill daemon and workers during indexing and ingest, fill a disk, and count losses."""
+    """Kill daemon and workers and count losses; `-- inference`: 200 faults into inference."""
     session.install("-e", ".[test]")
     session.run("python", "tests/faults/run.py", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure throughput and latency as ratios of a named baseline in the same run."""
-    session.install("-e", ".[test]")
+    """Measure ratios of a named baseline in the same run; ``-- inference --full`` picks one."""
+    # Some baselines are other servers, each in an environment that uv makes.
+    session.install("-e", ".[test]", "uv")
+    names = [argument for argument in session.posargs[:1] if not argument.startswith("-")]
     for script in sorted(Path("tests/bench").glob("bench_*.py")):
-        session.run("python", str(script), *session.posargs)
+        if all(name in script.name for name in names):
+            session.run("python", str(script), *session.posargs[len(names) :])
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 Exit 1 when an acknowledged event is missing or doubled, when the index differs from that of a run
 without faults, or when a job that was accepted did not end in success.
+The suite ``inference`` is another matter: see `faults.inference`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from faults.corpus import write_corpus
 from faults.evidence import Index, events_of, index_of
+from faults.findings import Findings, report
 from faults.full_disk import fill_a_disk
 from faults.producer import Producer
 from harness import Stack, kill_quietly
@@ -28,24 +29,6 @@ COLLECTION = "faults"
 JOB_TIMEOUT_S = 600.0
 WORKER_SHARE = 0.4
 """Part of the kills that is aimed at a worker, when there is one."""
-
-
-@dataclass(slots=True)
-class Findings:
-    """What a run found: rows for the table and what is wrong, which is nothing."""
-
-    rows: list[tuple[str, str]] = field(default_factory=list)
-    losses: list[str] = field(default_factory=list)
-
-    def tell(self, what: str, value: object) -> None:
-        """Add a row."""
-        self.rows.append((what, str(value)))
-
-    def expect(self, what: str, found: object, expected: object) -> None:
-        """Add a row, and a loss when it is not what was expected."""
-        self.tell(what, found)
-        if found != expected:
-            self.losses.append(f"{what}: {found}, expected {expected}")
 
 
 def kill_run(kills: int, files: int, *, seed: int, say: Callable[[str], None]) -> Findings:
@@ -147,22 +130,16 @@ def compare_events(producer: Producer, stored: Counter[str], findings: Findings)
     findings.expect("events doubled", sum(1 for n in stored.values() if n > 1), 0)
 
 
-def report(title: str, findings: Findings) -> None:
-    """Print the table of one part."""
-    print(f"\n{title}")
-    for what, value in findings.rows:
-        print(f"  {what:<34}{value:>12}")
-    for loss in findings.losses:
-        print(f"  LOSS  {loss}")
-
-
 def main() -> int:
-    """Run both parts and give the exit status."""
+    """Run a suite and give the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite", nargs="?", choices=("stack", "inference"), default="stack")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--files", type=int, default=300)
     parser.add_argument("--seed", type=int, default=None, help="the moments; default: the clock's")
     parser.add_argument("--skip-disk", action="store_true", help="leave the full disk out")
+    parser.add_argument("--faults", type=int, default=200, help="of the suite inference")
+    parser.add_argument("--minutes", type=float, default=0, help="go on so long with them")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
     began = time.monotonic()
@@ -171,14 +148,21 @@ def main() -> int:
         print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
 
     say(f"seed {seed}")
-    parts = [kill_run(options.kills, options.files, seed=seed, say=say)]
-    report("kill -9", parts[0])
-    if not options.skip_disk:
-        parts.append(Findings())
-        fill_a_disk(parts[1], say)
-        report("full disk", parts[1])
+    if options.suite == "inference":
+        # Deferred: it needs the daemon's adapters, and the other suite nothing but the harness.
+        from faults.inference import inference_run
+
+        parts = [inference_run(options.faults, options.minutes, seed=seed, say=say)]
+        report("inference under faults", parts[0])
+    else:
+        parts = [kill_run(options.kills, options.files, seed=seed, say=say)]
+        report("kill -9", parts[0])
+        if not options.skip_disk:
+            parts.append(Findings())
+            fill_a_disk(parts[1], say)
+            report("full disk", parts[1])
     failed = any(findings.losses for findings in parts)
-    print("\nlosses found" if failed else "\nnothing lost, nothing doubled")
+    print("\nlosses found" if failed else "\nnothing lost, nothing doubled, nothing wrong")
     return 1 if failed else 0
 
 
