@@ -4,7 +4,7 @@ _stackctl_words() {
   case "$1" in
     '') echo 'up down status demo index search collections models devices api jobs logs doctor config completion' ;;
     'collections') echo 'list remove' ;;
-    'models') echo 'list pull verify remove import load unload ps why alias tune' ;;
+    'models') echo 'list pull verify remove import load unload ps why alias tune run' ;;
     'api') echo 'env token' ;;
     'jobs') echo 'list show watch cancel' ;;
     'config') echo 'show path check reload' ;;
@@ -35,6 +35,7 @@ _stackctl_flags() {
     'models why') echo '--help -h' ;;
     'models alias') echo '--remove --help -h' ;;
     'models tune') echo '--detach --help -h' ;;
+    'models run') echo '--option -o --query --stream --no-stream --output --timeout --pull --help -h' ;;
     'devices') echo '--help -h' ;;
     'api') echo '--help -h' ;;
     'api env') echo '--help -h' ;;
@@ -69,6 +70,7 @@ _stackctl_argument() {
     'models why') echo 'live:models' ;;
     'models alias') echo 'live:models' ;;
     'models tune') echo 'live:models' ;;
+    'models run') echo 'live:models' ;;
     'jobs show') echo 'live:jobs' ;;
     'jobs watch') echo 'live:jobs' ;;
     'jobs cancel') echo 'live:jobs' ;;
@@ -89,6 +91,10 @@ _stackctl_values() {
     'models load --device') echo 'any' ;;
     'models load --ttl') echo 'any' ;;
     'models unload --device') echo 'any' ;;
+    'models run --option' | 'models run -o') echo 'any' ;;
+    'models run --query') echo 'any' ;;
+    'models run --output') echo 'any' ;;
+    'models run --timeout') echo 'any' ;;
     'logs --lines' | 'logs -n') echo 'any' ;;
   esac
 }

@@ -12,6 +12,7 @@ from stackctl.cli.context import here
 from stackctl.cli.files import absolute
 from stackctl.cli.group import command, group
 from stackctl.cli.progress import follow
+from stackctl_commands import models_run
 from stackctl_commands.index import INDEX
 
 app = group(INDEX["models"][1])
@@ -158,3 +159,6 @@ def tune(
     if not detach:
         job = follow(now, job)
     now.output.show(job, lambda j: views.tuning_lines(now.output, j), quiet=lambda j: [j.id])
+
+
+models_run.register(app)

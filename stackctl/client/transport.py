@@ -63,7 +63,9 @@ class Transport:
             data = b"".join(self._exchange(connection, method, path, body))
         return _json(data) if data else None
 
-    def stream(self, method: str, path: str, *, timeout_s: float | None = None) -> Iterator[Any]:
+    def stream(
+        self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None
+    ) -> Iterator[Any]:
         """Send one request and give each line of its JSON-lines reply as it arrives.
 
         Raises:
@@ -71,7 +73,7 @@ class Transport:
         """
         pending = b""
         with self._open(timeout_s) as connection:
-            for block in self._exchange(connection, method, path, None):
+            for block in self._exchange(connection, method, path, body):
                 *lines, pending = (pending + block).split(b"\n")
                 yield from (_item(line) for line in lines if line.strip())
         if pending.strip():
