@@ -48,6 +48,12 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Path of libnvidia-ml, when not the system's."""
     memory_limit_bytes: Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)] = 0
     """What the worker of a CPU device may take, models included; 0: what the machine has."""
+    ray_replicas: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """Replicas of each model on Ray Serve, which then take the place of this machine's cores;
+    needs ``stackctl[ray]``; 0: none."""
+    ray_address: str = ""
+    """``HOST:PORT`` of a Ray cluster whose machines hold the models under the same paths; empty:
+    one is started on this machine."""
 
 
 class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

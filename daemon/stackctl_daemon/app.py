@@ -140,6 +140,7 @@ class App:
         from stackctl_daemon.inference import apis
         from stackctl_daemon.inference import routes as inference_routes
         from stackctl_daemon.inference.providers import GpuPolicy
+        from stackctl_daemon.inference.scale_out import device as scale_out
         from stackctl_daemon.inference.service import InferenceService
         from stackctl_daemon.inference.worker_process import spawn
         from stackctl_daemon.models import routes as model_routes
@@ -148,6 +149,7 @@ class App:
         settings = self.settings
         hardware = backends(settings.devices)
         found, problems = hardware.list() if probe else ([], [])
+        found = scale_out.with_cluster(settings.devices, found)
         loaded: list[Callable[[str], list[str]]] = []
         aliased: list[Callable[[str], list[str]]] = []
         models = ModelService(
@@ -174,7 +176,11 @@ class App:
             data_dir=self._data,
             meter=hardware,
             jobs=self.jobs,
-            spawn=partial(spawn, gpu=gpu),
+            spawn=scale_out.spawner(
+                settings.devices,
+                partial(spawn, gpu=gpu),
+                wedge_timeout_s=settings.inference.wedge_timeout_s,
+            ),
         )
         loaded.append(inference.loaded_on)
         aliased.append(inference.control.aliases.of)
