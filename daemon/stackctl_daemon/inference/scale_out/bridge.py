@@ -71,7 +71,7 @@ class Cluster(Protocol):
 class _Model:
     load: wire.Load
     opened: asyncio.Task[Deployed | wire.LoadFailed]
-    memory_bytes: int = 0
+    loaded: wire.Loaded | None = None
     running: set[int] = field(default_factory=set)
 
 
@@ -128,7 +128,9 @@ class Bridge:
             if other.load.name == load.name and key != load.key:
                 self._tasks.spawn(self._unload(key), name=f"unload-{key}")
         model = self._models.get(load.key)
-        if model is None:
+        if model and model.loaded:
+            self._send(wire.pack(model.loaded))
+        elif model is None or model.opened.done():  # it failed, and is wanted again
             opened = self._tasks.spawn(self._open(load), name=f"load-{load.key}")
             self._models[load.key] = _Model(load, opened)
 
@@ -137,12 +139,12 @@ class Bridge:
         try:
             deployed = await self._cluster.deploy(load)
             report = _report(await deployed.opened())
-        except (StackctlError, ReplicaLost) as err:
+        except Exception as err:  # whatever a scheduler raises, the daemon waits for a report
             hint = err.hint if isinstance(err, StackctlError) else ""
-            report = wire.LoadFailed(load.key, load.name, str(err) or "its replica died", hint)
+            report = wire.LoadFailed(load.key, load.name, str(err) or repr(err), hint)
         if isinstance(report, wire.Loaded):
             report = msgspec.structs.replace(report, load_s=time.monotonic() - began)
-            self._models[load.key].memory_bytes = report.memory_bytes
+            self._models[load.key].loaded = report
             self._send(wire.pack(report))
             return deployed
         assert isinstance(report, wire.LoadFailed)  # noqa: S101 - a replica gives one of the two
@@ -161,15 +163,9 @@ class Bridge:
             if self._models.get(key) is model:
                 del self._models[key]
                 await self._cluster.delete(model.load)
-        self._send(
-            wire.pack(
-                wire.Unloaded(
-                    key,
-                    model.load.name if model else key,
-                    model.memory_bytes if model else 0,
-                )
-            )
-        )
+        loaded = model.loaded if model else None
+        name = model.load.name if model else key
+        self._send(wire.pack(wire.Unloaded(key, name, loaded.memory_bytes if loaded else 0)))
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -187,6 +183,8 @@ class Bridge:
             await self._ask(deployed, command, body)
         except StackctlError as err:
             self._refuse(command, err.message, err.hint, err.code)
+        except Exception as err:  # as of a load
+            self._refuse(command, f"{command.key}: {err!r}")
         finally:
             model.running.discard(command.id)
 

@@ -2,7 +2,8 @@
 
 Run as the worker process of the device ``ray:0``. A deployment is one model; no proxy of
 Serve's is started, since the daemon's API stands in front. Without an address, Ray is started
-here, on loopback, with a token, and ends with this process.
+here and ends with this process. Whoever reaches a port of Ray's runs code as its user, so that
+one listens on loopback alone and asks for a token.
 """
 
 from __future__ import annotations
@@ -34,6 +35,25 @@ _ONGOING = 512
 5 would leave it nothing to choose from."""
 
 
+class LocalReplica(Replica):
+    """A replica without a door to the network.
+
+    Serve has every replica listen on all addresses, for a transport that is off by default, and
+    unpickles what it is sent there, token or not.
+    """
+
+    def __init__(self, load: bytes, **options: Any) -> None:
+        # Deferred: it comes with Ray.
+        from grpc.aio._server import Server
+
+        def open_nothing(server: Server, address: str) -> int:
+            return 1
+
+        # Serve opens the port once this has returned.
+        Server.add_insecure_port = open_nothing
+        super().__init__(load, **options)
+
+
 class RayServe:
     """Ray and Serve, as the bridge needs them; see `bridge.Cluster`."""
 
@@ -43,9 +63,11 @@ class RayServe:
         """Connect to the cluster at ``address``, or start one when it is empty."""
         local = not address
         if local:
-            # Whoever reaches the ports of a Ray without tokens runs code as its user.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            # Ray takes the address of a network card for its own, even when told 127.0.0.1,
+            # unless it is told that this machine is none that clusters are made of.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         # Deferred: Ray reads the environment when it is imported.
         import ray
@@ -58,6 +80,7 @@ class RayServe:
         self._wedge_s = wedge_s
         # Here the daemon counts memory; on a cluster, Ray finds a core for each replica.
         self._cores = 0 if local else 1
+        self._model = LocalReplica if local else Replica
         started: dict[str, Any] = {"address": address}
         if local:
             started = {
@@ -65,14 +88,13 @@ class RayServe:
                 "num_cpus": replicas,
                 "object_store_memory": _OBJECT_STORE_BYTES,
                 "include_dashboard": False,
-                "_node_ip_address": "127.0.0.1",
             }
         ray.init(namespace="stackctl", log_to_driver=False, configure_logging=False, **started)
         serve.start(proxy_location="Disabled")
 
     async def deploy(self, load: wire.Load) -> RayModel:
         """Start the replicas of a model; see `bridge.Cluster`."""
-        deployment = self._serve.deployment(Replica).options(
+        deployment = self._serve.deployment(self._model).options(
             name="replica",
             num_replicas=self._replicas,
             max_ongoing_requests=_ONGOING,
@@ -169,7 +191,7 @@ def _app(load: wire.Load) -> str:
 def _line(err: BaseException) -> str:
     """Give the last line of what may be a traceback of another process."""
     lines = [line for line in str(err).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(err).__name__
+    return lines[-1].strip()[:200] if lines else type(err).__name__
 
 
 async def _bridge(channel: socket.socket, cluster: RayServe) -> None:
