@@ -4,7 +4,7 @@ _stackctl_words() {
   case "$1" in
     '') echo 'up down status demo index search collections models devices api jobs logs doctor config completion' ;;
     'collections') echo 'list remove' ;;
-    'models') echo 'list pull verify remove import load unload ps why alias tune run' ;;
+    'models') echo 'list pull verify remove import load unload ps why alias tune run bench' ;;
     'api') echo 'env token' ;;
     'jobs') echo 'list show watch cancel' ;;
     'config') echo 'show path check reload' ;;
@@ -36,6 +36,7 @@ _stackctl_flags() {
     'models alias') echo '--remove --help -h' ;;
     'models tune') echo '--detach --help -h' ;;
     'models run') echo '--option -o --query --stream --no-stream --output --timeout --pull --help -h' ;;
+    'models bench') echo '--concurrency --seconds --rate --batch --input -i --option -o --query --pull --help -h' ;;
     'devices') echo '--help -h' ;;
     'api') echo '--help -h' ;;
     'api env') echo '--help -h' ;;
@@ -71,6 +72,7 @@ _stackctl_argument() {
     'models alias') echo 'live:models' ;;
     'models tune') echo 'live:models' ;;
     'models run') echo 'live:models' ;;
+    'models bench') echo 'live:models' ;;
     'jobs show') echo 'live:jobs' ;;
     'jobs watch') echo 'live:jobs' ;;
     'jobs cancel') echo 'live:jobs' ;;
@@ -95,6 +97,13 @@ _stackctl_values() {
     'models run --query') echo 'any' ;;
     'models run --output') echo 'any' ;;
     'models run --timeout') echo 'any' ;;
+    'models bench --concurrency') echo 'any' ;;
+    'models bench --seconds') echo 'any' ;;
+    'models bench --rate') echo 'any' ;;
+    'models bench --batch') echo 'any' ;;
+    'models bench --input' | 'models bench -i') echo 'any' ;;
+    'models bench --option' | 'models bench -o') echo 'any' ;;
+    'models bench --query') echo 'any' ;;
     'logs --lines' | 'logs -n') echo 'any' ;;
   esac
 }

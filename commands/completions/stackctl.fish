@@ -2,8 +2,8 @@
 
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
-    set -l valued --collection --device --licence --limit --lines --mode --option --output --path --query --timeout --ttl --type -c -n -o
-    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
+    set -l valued --batch --collection --concurrency --device --input --licence --limit --lines --mode --option --output --path --query --rate --seconds --timeout --ttl --type -c -i -n -o
+    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
     set -l path
     set -l skip 0
     for word in (commandline -opc)[2..-1]
@@ -72,6 +72,7 @@ complete -c stackctl -n '__stackctl_at models' -a why -d 'Say on which device a 
 complete -c stackctl -n '__stackctl_at models' -a alias -d 'List aliases, or switch one to another model without a request that fails.'
 complete -c stackctl -n '__stackctl_at models' -a tune -d 'Find the batch budget from which on a device gains nothing, and use it.'
 complete -c stackctl -n '__stackctl_at models' -a run -d 'Run a model on texts, pictures, sounds, files or tensors.'
+complete -c stackctl -n '__stackctl_at models' -a bench -d 'Measure a model through the daemon: rate, latency, where the time goes.'
 complete -c stackctl -n '__stackctl_at models pull' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models pull' -l detach -d 'Do not wait for the job.'
 complete -c stackctl -n '__stackctl_at models verify' -a '(stackctl __complete models (commandline -ct))'
@@ -96,6 +97,15 @@ complete -c stackctl -n '__stackctl_at models run' -l stream -l no-stream -d 'Pr
 complete -c stackctl -n '__stackctl_at models run' -l output -x -d 'Write vectors or results there too.'
 complete -c stackctl -n '__stackctl_at models run' -l timeout -x -d 'Seconds to wait for the answer.'
 complete -c stackctl -n '__stackctl_at models run' -l pull -d 'Fetch the model first if it is not here.'
+complete -c stackctl -n '__stackctl_at models bench' -a '(stackctl __complete models (commandline -ct))'
+complete -c stackctl -n '__stackctl_at models bench' -l concurrency -x -d 'Callers at once; several numbers are measured in turn.'
+complete -c stackctl -n '__stackctl_at models bench' -l seconds -x -d 'Length of each.'
+complete -c stackctl -n '__stackctl_at models bench' -l rate -x -d 'Requests per second; 0: as many as go.'
+complete -c stackctl -n '__stackctl_at models bench' -l batch -x -d 'Inputs of one request.'
+complete -c stackctl -n '__stackctl_at models bench' -l input -s i -x -d 'What to ask with, as for run.'
+complete -c stackctl -n '__stackctl_at models bench' -l option -s o -x -d 'One of the model'\''s own.'
+complete -c stackctl -n '__stackctl_at models bench' -l query -x -d 'What documents are ranked for.'
+complete -c stackctl -n '__stackctl_at models bench' -l pull -d 'Fetch the model first if it is not here.'
 complete -c stackctl -n '__stackctl_at api' -a env -d 'Print address and token of the API'\''s port as OpenAI'\''s clients read them from the shell.'
 complete -c stackctl -n '__stackctl_at api' -a token -d 'Print the token of the API'\''s port; the file it lies in is in the JSON.'
 complete -c stackctl -n '__stackctl_at jobs' -a list -d 'List jobs, newest first.'

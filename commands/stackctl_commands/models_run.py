@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stackctl.cli import model_inputs, model_results, model_run
+from stackctl.cli import model_bench, model_inputs, model_results, model_run
 from stackctl.cli.context import here
 from stackctl.cli.group import command
 from stackctl.errors import Invalid
@@ -31,6 +31,15 @@ def register(app: typer.Typer) -> None:
             "git log --oneline | stackctl models run minilm-rerank --query 'speed' -",
         ],
     )(run)
+    command(
+        app,
+        "bench",
+        examples=[
+            "stackctl models bench default --concurrency 1,16 --seconds 3",
+            "stackctl models bench default --rate 50 --json",
+            "stackctl models bench ocr --input scan.png --concurrency 2",
+        ],
+    )(bench)
 
 
 def run(
@@ -67,6 +76,37 @@ def run(
     given = model_inputs.read_inputs(inputs or [], task=model.task, model=name)
     question = model_run.Question(name, model.task, given, options, timeout)
     model_run.ask(now, question, stream=streamed, output_file=output)
+
+
+def bench(
+    ctx: typer.Context,
+    name: Name,
+    *,
+    concurrency: Annotated[
+        str, typer.Option(help="Callers at once; several numbers are measured in turn.")
+    ] = "1,16",
+    seconds: Annotated[float, typer.Option(min=0.1, max=120, help="Length of each.")] = 5.0,
+    rate: Annotated[
+        float, typer.Option(min=0, max=100_000, help="Requests per second; 0: as many as go.")
+    ] = 0.0,
+    batch: Annotated[int, typer.Option(min=1, max=2048, help="Inputs of one request.")] = 1,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="What to ask with, as for run.")
+    ] = None,
+    option: Options = None,
+    query: Query = "",
+    pull: Pull = False,
+) -> None:
+    """Measure a model through the daemon: rate, latency, where the time goes."""
+    now = here(ctx)
+    callers = model_bench.read_callers(concurrency)
+    model = model_run.find(now, name, pull=pull)
+    if model.task == "rerank":
+        query = query or model_bench.TEXTS[-1]
+    options = asked(option, query, task=model.task, model=name)
+    given = model_bench.choose_inputs(input or [], task=model.task, model=name)
+    loads = [model_bench.Load(count, seconds, rate, batch) for count in callers]
+    model_bench.show(now, model.name, given, loads, options)
 
 
 def asked(option: list[str] | None, query: str, *, task: str, model: str) -> dict[str, object]:

@@ -84,7 +84,7 @@ def _vectors(output: Output, found: Sequence[Answer]) -> Lines:
         Column("INPUT", lambda r: _named(r[1]), shrink=True),
         Column("DIM", lambda r: len(r[2]), right=True),
         Column("NORM", lambda r: f"{r[3]:.4f}", right=True),
-        Column("BEGINS WITH", lambda r: " ".join(f"{n:+.3f}" for n in r[2][:4]), optional=True),
+        Column("BEGINS WITH", lambda r: " ".join(f"{n:+.3f}" for n in r[2][:3]), optional=True),
     ]
     yield from output.table(table, columns)
     if len(found) < 2:

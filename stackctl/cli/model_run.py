@@ -6,6 +6,7 @@ Refuses to know how results look, which `model_lines` does, and how inputs are r
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -168,7 +169,10 @@ def _stream(here: Here, question: Question, given: Given) -> None:
 def _note(here: Here, text: str) -> None:
     """Say something beside the answer, as quietly as the terminal can."""
     output = here.output
-    output.note(output.style(text, "dim") if output.err.isatty() else text)
+    terminal = output.err.isatty()
+    # Broken where its parts end, which a terminal does not know.
+    lines = textwrap.wrap(text, output.width or 80) if terminal else [text]
+    output.note("\n".join(output.style(line, "dim") if terminal else line for line in lines))
 
 
 def _agrees(here: Here, model: Model) -> bool:

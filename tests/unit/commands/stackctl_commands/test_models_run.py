@@ -200,3 +200,21 @@ def test_default_means_the_configured_model(server: ControlServer, cli: Any) -> 
     server.routes["POST", "/v1/models/default/run"] = given
 
     assert cli("default", "a", "--plain")[1] == "0.0\t1.0\n"
+
+
+def test_bench_measures_through_the_daemon(
+    server: ControlServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = reply("all-minilm-l6-v2", "embedding", vector(ONE))
+    server.routes["POST", "/v1/models/all-minilm-l6-v2/run"] = given
+
+    arguments = ("models", "bench", "minilm", "--concurrency", "1,2", "--seconds", "0.1")
+    status = run(arguments, INDEX)
+    shown = capsys.readouterr()
+    run((*arguments, "--json"), INDEX)
+    items = json.loads(capsys.readouterr().out)["items"]
+
+    assert status == 0
+    assert "CPUExecutionProvider" in shown.out
+    assert [item["concurrency"] for item in items] == [1, 2]
+    assert all(item["requests"] > 0 for item in items)
