@@ -7,6 +7,7 @@ same adapters, the same batches by padded cost, the same refusals.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -53,9 +54,16 @@ class Replica:
         self._computed: list[wire.Computed] = []
         self._opened: Future[wire.Loaded | wire.LoadFailed] = Future()
         worker = Worker(theirs, policy=DevicePolicy(kind), batch_tokens=batch_tokens)
-        self._working = threading.Thread(target=worker.run, name="worker", daemon=True)
+
+        def work() -> None:
+            # It ends when its socket does, in the middle of an answer or not.
+            with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                worker.run()
+
+        self._working = threading.Thread(target=work, name="worker", daemon=True)
         self._working.start()
-        threading.Thread(target=self._listen, name="reports", daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, name="reports", daemon=True)
+        self._listening.start()
         self._send(wire.read_command(load))
         self._opened.result()
 
@@ -119,6 +127,7 @@ class Replica:
         """End the worker's thread, and drop the model with it."""
         self._channel.shutdown(socket.SHUT_RDWR)
         self._working.join(timeout=5)
+        self._listening.join(timeout=5)
         self._channel.close()
 
     def _next(self) -> int:
