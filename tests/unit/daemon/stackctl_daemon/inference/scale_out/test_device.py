@@ -15,9 +15,6 @@ DEVICES = [
     Device(id="cuda:0", kind="cuda", name="GPU"),
     Device(id="cpu:0", kind="cpu", name="CPU"),
 ]
-    Device(id="cuda:0", kind="cuda", name="GPU"),
-    Device(id="cpu:0", kind="cpu", name="CPU"),
-]
 
 
 def test_without_replicas_the_devices_stay_as_they_are() -> None:
