@@ -64,7 +64,7 @@ def remove(ctx: typer.Context, name: Name) -> None:
 def import_(
     ctx: typer.Context,
     name: Name,
-    path: Annotated[Path, typer.Argument(help="Folder with model, tokenizer and config.")],
+    path: Annotated[Path, typer.Argument(help="Folder with its graph or weights.")],
     licence: Annotated[str, typer.Option(help="Licence of the model.")] = "unknown",
 ) -> None:
     """Take a model from a folder of this machine."""

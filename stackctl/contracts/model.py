@@ -96,7 +96,8 @@ class ModelVerification(msgspec.Struct, frozen=True, kw_only=True):
 class ModelImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Take a model from a directory.
 
-    It holds ``model.safetensors`` or ``model.onnx``, ``tokenizer.json`` and ``config.json``.
+    It holds ``model.safetensors`` with ``tokenizer.json`` and ``config.json``, or an ONNX graph
+    with or without these; an ``entry.toml`` beside them says which adapter reads it, and how.
     """
 
     name: str

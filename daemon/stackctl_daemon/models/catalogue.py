@@ -37,6 +37,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_file_name(name: str) -> bool:
+    """Tell whether a model's file may be named so."""
+    return bool(_FILE.fullmatch(name))
+
+
 def read_entry(file: Path) -> ModelEntry:
     """Read and check one entry.
 
@@ -47,7 +52,7 @@ def read_entry(file: Path) -> ModelEntry:
         entry = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), ModelEntry)
         check_name(entry.name)
         for item in entry.files:
-            if not (_FILE.fullmatch(item.name) and _SHA256.fullmatch(item.sha256)):
+            if not (is_file_name(item.name) and _SHA256.fullmatch(item.sha256)):
                 raise ValueError(f'file "{item.name}" needs a plain name and a sha256')
     except (OSError, ValueError, Invalid) as err:
         raise BadConfig(f"{file}: {err}", hint=f"${{EDITOR:-vi}} {file}") from err

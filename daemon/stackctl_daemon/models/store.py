@@ -8,19 +8,17 @@ owner runs it in an executor.
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from stackctl.contracts.model import ModelEntry, ModelFile, ModelImport, ModelState
-from stackctl.errors import Conflict, Invalid, ModelCorrupt, NotFound
+from stackctl.contracts.model import ModelEntry, ModelImport, ModelState
+from stackctl.errors import Conflict, ModelCorrupt, NotFound
 from stackctl_daemon.models.bert_graph import GRAPH_FILE, build_graph, graph_problem
 from stackctl_daemon.models.bert_int8_graph import GRAPH_FILE as INT8_FILE
 from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
@@ -28,6 +26,7 @@ from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_proble
 from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
 from stackctl_daemon.models.fetch import sync_directory
+from stackctl_daemon.models.importing import ENTRY, make_entry, names_of, read_description
 from stackctl_daemon.models.ports import ReadyModel
 from stackctl_daemon.models.whisper_graph import (
     DECODER_FILE,
@@ -62,7 +61,6 @@ _RECIPES = {
         build_whisper, whisper_problem, (ENCODER_FILE, DECODER_FILE), (WEIGHTS,)
     ),
 }
-ENTRY = "entry.toml"
 _MARKER = "verified.json"
 
 
@@ -176,7 +174,7 @@ class Store:
         return True
 
     def take(self, request: ModelImport) -> ModelEntry:
-        """Copy a model from a directory, with an entry made from its ``config.json``.
+        """Copy a model from a directory, with the entry that `importing` makes of it.
 
         Raises:
             Invalid: the directory is not a model of a kind that we know.
@@ -189,15 +187,16 @@ class Store:
                 f'model "{request.name}" is on this disk',
                 hint=f"stackctl models remove {request.name}",
             )
-        names = _names(source, request.name)
+        description = read_description(source)
+        names = names_of(source, request.name, description)
         self.root.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=self.root))
         try:
             for name in names:
                 shutil.copyfile(source / name, staging / name)
-            entry = _entry(request, staging, names)
-            if entry.architecture == "bert-safetensors":
-                build_graph(staging)
+            entry = make_entry(request, staging, names, description)
+            if recipe := _RECIPES.get(entry.architecture):
+                recipe.build(staging)
             _write(staging / ENTRY, to_toml(entry).encode())
             staging.chmod(0o755)
             staging.rename(target)
@@ -232,68 +231,6 @@ class Store:
 
 def _stats(files: list[Path]) -> list[tuple[int, int]]:
     return [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
-
-
-def _names(source: Path, name: str) -> list[str]:
-    weights = [n for n in ("model.safetensors", "model.onnx") if (source / n).is_file()]
-    if not weights:
-        raise Invalid(
-            f"{source} has neither model.safetensors nor model.onnx, expected one of them beside"
-            " tokenizer.json and config.json",
-            hint=_look(source, name),
-        )
-    names = [weights[0], "tokenizer.json", "config.json"]
-    if weights[0] == "model.onnx":
-        names += [f.name for f in source.glob("model.onnx?data")]
-    missing = [name for name in names if not (source / name).is_file()]
-    if missing:
-        raise Invalid(
-            f"{source} has no {' and no '.join(missing)}, expected it beside {weights[0]}",
-            hint=_look(source, name),
-        )
-    return names
-
-
-def _look(source: Path, name: str) -> str:
-    """Give the import of the first folder below that has a whole model, or a look at what is."""
-    if not source.is_dir():
-        return f"ls -la {shlex.quote(str(source.parent))}"
-    for weights in sorted((*source.glob("*/model.safetensors"), *source.glob("*/model.onnx"))):
-        folder = weights.parent
-        if all((folder / beside).is_file() for beside in ("tokenizer.json", "config.json")):
-            return f"stackctl models import {name} {shlex.quote(str(folder))}"
-    return f"ls -la {shlex.quote(str(source))}"
-
-
-def _entry(request: ModelImport, directory: Path, names: list[str]) -> ModelEntry:
-    try:
-        config: dict[str, Any] = json.loads((directory / "config.json").read_text("utf-8"))
-        dimensions = int(config["hidden_size"])
-        max_tokens = min(int(config["max_position_embeddings"]), 512)
-    except (ValueError, KeyError, TypeError, AttributeError) as err:
-        raise Invalid(
-            f"{request.path}/config.json needs hidden_size and max_position_embeddings: {err!r}",
-            hint=f"cat {shlex.quote(f'{request.path}/config.json')}",
-        ) from err
-    files = [
-        ModelFile(
-            name=name,
-            sha256=hash_file(directory / name),
-            size_bytes=(directory / name).stat().st_size,
-            sources=[f"file:{Path(request.path).resolve() / name}"],
-        )
-        for name in names
-    ]
-    return ModelEntry(
-        name=request.name,
-        task="embedding",
-        summary=f"imported from {request.path}",
-        licence=request.licence,
-        dimensions=dimensions,
-        max_tokens=max_tokens,
-        architecture="onnx" if "model.onnx" in names else "bert-safetensors",
-        files=files,
-    )
 
 
 def _write(file: Path, data: bytes) -> None:
