@@ -79,6 +79,8 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     """Whose share of the device it takes."""
     stream: bool = False
     """Send results in parts as they come about."""
+    sent: float = 0.0
+    """When the daemon did."""
 
 
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
@@ -212,7 +214,7 @@ def pack(header: Command | Report, body: bytes = b"") -> bytes:
     return PREFIX.pack(len(data), len(body)) + data + body
 
 
-def sizes(prefix: bytes) -> tuple[int, int]:
+def sizes(prefix: bytes | memoryview) -> tuple[int, int]:
     """Read a frame's first 8 bytes: sizes of header and body.
 
     Raises:

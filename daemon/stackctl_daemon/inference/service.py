@@ -279,10 +279,16 @@ class InferenceService:
     async def _lookup(self, model: str) -> _Known:
         name = self._settings.default_model if model == "default" else model
         name = self.control.aliases.resolve(name)
-        known = self._known.get(name)
-        if known is None or time.monotonic() - known.checked_at > _TRUST_S:
-            self._known.pop(name, None)
-            ready = await self._store.ready(name)
+        known, now = self._known.get(name), time.monotonic()
+        if known is None or now - known.checked_at > _TRUST_S:
+            if known is not None:
+                # One looks; whoever comes meanwhile goes by the look before.
+                self._known[name] = known._replace(checked_at=now)
+            try:
+                ready = await self._store.ready(name)
+            except BaseException:
+                self._known.pop(name, None)
+                raise
             known = self._known[name] = _Known(ready, load_message(ready), time.monotonic())
         return known
 
