@@ -46,8 +46,9 @@ class Faults:
             "worker out of memory, refused": self.refuse_memory,
             "device lost and back": self.lose_one,
             "all devices lost and back": self.lose_all,
+            "queue full": self.overload,
         }
-        """Those that take a worker or a device: one at a time."""
+        """Those that stop or take a worker or a device: one at a time."""
         self.requests: dict[str, Callable[[], None]] = {
             "model file truncated": lambda: self.damage("truncate"),
             "model file corrupted": lambda: self.damage("corrupt"),
@@ -56,7 +57,6 @@ class Faults:
             "graph with an unknown operator": self.unknown_operator,
             "client left": self.leave,
             "deadline passed": self.be_late,
-            "queue full": self.overload,
             "bad input": self.ask_badly,
         }
         """Those that take a model or a request: beside the others."""
@@ -84,10 +84,13 @@ class Faults:
         try:
             for pid in pids:
                 group.take(pid)
-            self._ask(self._load.models.balloon(_BALLOON_MB))
+            for size in (1, 2, 4):  # an arena may have what an earlier request took
+                self._ask(self._load.models.balloon(_BALLOON_MB * size))
+                if set(self._stack.worker_pids()) != set(pids):
+                    return
         finally:
             group.close()
-        self._until(lambda: set(self._stack.worker_pids()) != set(pids), "a death for memory")
+        raise NotOver("no death for memory")
 
     def refuse_memory(self) -> None:
         """Let allocations above a bound fail: the request is refused, the worker lives."""
@@ -224,7 +227,7 @@ class Faults:
         """Ask for what cannot be answered; the code says whose fault it is."""
         linear, embed = f"/v1/models/{LINEAR}/run", "/v1/embed"
         good = self._load.models.linear(LINEAR, self._rng).body["inputs"][0]["tensors"][0]
-        path, body, code = self._rng.choice([
+        cases: list[tuple[str, dict[str, Any], str]] = [
             (embed, {"texts": []}, "invalid"),
             (embed, {"texts": ["word"] * 10_000}, "invalid"),
             (embed, {"texts": ["word"], "model": "nonesuch"}, "not_found"),
@@ -234,7 +237,8 @@ class Faults:
             (linear, {"inputs": [{"tensors": [good | {"data": "?"}]}]}, "invalid"),
             (linear, {"inputs": [{"text": "a text"}]}, "invalid"),
             (f"/v1/models/{MINILM}/run", {"inputs": [{"data": "AAAA"}]}, "invalid"),
-        ])  # fmt: skip
+        ]  # fmt: skip
+        path, body, code = self._rng.choice(cases)
         question = Question("bad input", path, body, lambda _: "answered", 1)
         self._ask(question, BUSY | {code})
 

@@ -85,6 +85,17 @@ class HeldModels:
         """Keys of the models that are asked to go."""
         return list(self._unloads)
 
+    @property
+    def tuning(self) -> bool:
+        """A calibration is under way, of which nothing is heard before its end."""
+        return bool(self._tunes)
+
+    @property
+    def awaited(self) -> bool:
+        """The process owes word of a model: that it is open, closed, calibrated, or cannot be."""
+        opening = self._sent & self.wanted.keys() - self.open.keys()
+        return bool(self._unloads or self._tunes or opening)
+
     def want(self, load: wire.Load) -> None:
         """Have a model loaded, now and after every restart; another of its name goes."""
         for key, other in list(self.wanted.items()):

@@ -16,8 +16,9 @@ from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.bodies import pack_inputs
 from stackctl_daemon.inference.held_models import DeviceFault
+from stackctl_daemon.inference.piece import Piece
 from stackctl_daemon.inference.placement import NoRoom
-from stackctl_daemon.inference.worker_handle import Piece, WorkerHandle
+from stackctl_daemon.inference.worker_handle import WorkerHandle
 
 _PIECE_INPUTS = 256
 """Inputs in a piece at most: bounds a frame, and what one death repeats."""

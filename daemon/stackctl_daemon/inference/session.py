@@ -6,6 +6,7 @@ in silence, so the session is asked what it got.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ import onnxruntime as ort
 from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import Array
 from stackctl_daemon.inference.providers import CPU, PLAIN, GpuPolicy, Profile, choose
+
+_LOST = re.compile(r"\b(CUDA|CUBLAS|CUDNN|CUFFT) failure (?!2\b)")
+"""What ONNX Runtime says once a device or its context is gone; 2 is a lack of memory, which
+smaller batches may not have (onnxruntime/core/providers/cuda/cuda_call.cc)."""
 
 
 class DeviceUnusable(Failed):
@@ -117,6 +122,8 @@ class OrtSession:
         try:
             found: list[Array] = self._session.run(list(outputs) if outputs else None, kept)
         except Exception as err:  # as above
+            if _LOST.search(str(err)):
+                raise DeviceUnusable(f"ONNX Runtime: {err}", hint="stackctl doctor") from err
             raise Failed(f"ONNX Runtime: {err}") from err
         return found
 

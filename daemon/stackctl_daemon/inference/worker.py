@@ -1,7 +1,7 @@
 """The process that owns one device: ``python -m stackctl_daemon.inference.worker``.
 
-One thread reads commands between batches and computes: a second one would only take its core
-away in the midst of a batch. Refuses to outlive the daemon.
+A thread reads commands, the main thread computes; the queue between them is bounded by what
+the daemon admits. Refuses to outlive the daemon.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import queue
 import signal
 import socket
 import sys
+import threading
 import time
 from collections import deque
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,15 +24,14 @@ import numpy as np
 from stackctl.errors import Failed, Invalid, StackctlError, TimedOut
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters import open_adapter
-from stackctl_daemon.inference.adapters.base import ModelSpec, Result
+from stackctl_daemon.inference.adapters.base import Result
 from stackctl_daemon.inference.batching import Item
 from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
-from stackctl_daemon.inference.frames import Inbox
 from stackctl_daemon.inference.memory import pss_bytes, trim
 from stackctl_daemon.inference.providers import GpuPolicy
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 from stackctl_daemon.inference.sweeps import Sweeps
-from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream
+from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream, spec_of
 
 _PR_SET_PDEATHSIG = 1
 
@@ -44,9 +43,9 @@ class Worker:
         self._channel = channel
         self._policy = policy
         self._batch_tokens = batch_tokens
-        self._inbox = Inbox(channel)
-        self._outbox: list[bytes] = []
-        self._corked = False
+        self._inbox: queue.SimpleQueue[tuple[float, wire.Command, bytes] | None] = (
+            queue.SimpleQueue()
+        )
         self._models: dict[str, Model] = {}
         self._pending: dict[int, Pending] = {}
         self._streams: dict[str, deque[Stream]] = {name: deque() for name in PRIORITIES}
@@ -56,11 +55,25 @@ class Worker:
 
     def run(self) -> None:
         """Serve until the daemon closes the socket."""
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
         self._send(wire.Ready(os.getpid()))
-        while self._drain():
-            self._compute()
-            for key in list(self._closing):
-                self._unload(key)
+        try:
+            while self._drain():
+                self._compute()
+                for key in list(self._closing):
+                    self._unload(key)
+        except DeviceUnusable as err:
+            self._hand_back(err)
+
+    def _read(self) -> None:
+        try:
+            with self._channel.makefile("rb") as stream:
+                while prefix := stream.read(wire.PREFIX.size):
+                    header, body = wire.sizes(prefix)
+                    command = wire.read_command(stream.read(header))
+                    self._inbox.put((time.monotonic(), command, stream.read(body)))
+        finally:
+            self._inbox.put(None)
 
     def _drain(self) -> bool:
         """Take what waits, or wait for something; tell whether there is more to do."""
@@ -87,6 +100,16 @@ class Worker:
             else:
                 self._forget(command.id)
 
+    def _hand_back(self, fault: DeviceUnusable) -> None:
+        """Give every request back for another device; what is open here is lost with ours."""
+        waiting = list(self._pending)
+        while not self._inbox.empty():
+            got = self._inbox.get()
+            if got and isinstance(got[1], wire.Run):
+                waiting.append(got[1].id)
+        for number in waiting:
+            self._send(wire.Refused(number, fault.message, fault.hint, device_fault=True))
+
     def _forget(self, number: int) -> None:
         pending = self._pending.pop(number, None)
         if pending:
@@ -103,17 +126,8 @@ class Worker:
             return
         before, began = pss_bytes(), time.monotonic()
         fault, adapter = None, None
-        spec = ModelSpec(
-            name=command.name,
-            directory=Path(command.directory),
-            graph=Path(command.graph) if command.graph else None,
-            tokenizer=Path(command.tokenizer) if command.tokenizer else None,
-            max_tokens=command.max_tokens,
-            dimensions=command.dimensions,
-            options=command.options,
-        )
         try:
-            adapter = open_adapter(command.adapter, spec, self._policy.open)
+            adapter = open_adapter(command.adapter, spec_of(command), self._policy.open)
         except Exception as err:  # whatever a file of another's making raises is its fault
             text = err.message if isinstance(err, StackctlError) else f"{command.name}: {err!r}"
             hint = err.hint if isinstance(err, StackctlError) else ""
@@ -242,6 +256,8 @@ class Worker:
             results = model.adapter.compute([item.unit for item in batch])
             if len(results) != len(batch):
                 raise Failed(f"{len(results)} results of {len(batch)} inputs")
+        except DeviceUnusable:
+            raise  # no request is at fault
         except Exception as err:  # ORT's exceptions share no base class
             if len(batch) > 1:  # out of memory, or one bad input: find it
                 middle = len(batch) // 2
@@ -256,7 +272,6 @@ class Worker:
         waited = start - min(item.request.arrived for item in batch)
         tokens = sum(item.unit.tokens for item in batch)
         padded = longest * len(batch) if tokens else 0
-        self._corked = True  # the batch's answers leave together
         self._send(wire.Computed(model.load.name, len(batch), tokens, end - start, padded, waited))
         for item, result in zip(batch, results, strict=True):
             request = item.request
@@ -267,8 +282,6 @@ class Worker:
             request.compute_s += (end - start) * item.length / max(cost, 1)
             if not request.left and request.command.id in self._pending:
                 self._done(request, end)
-        self._corked = False
-        self._flush()
 
     def _done(self, request: Pending, end: float = 0.0) -> None:
         del self._pending[request.command.id]
@@ -329,6 +342,8 @@ class Worker:
             piece = next(stream.pieces)
         except StopIteration:
             ended = True
+        except DeviceUnusable:
+            raise
         except Exception as err:  # as of a batch
             model.streams -= 1
             self._give_up(request, err)
@@ -351,13 +366,7 @@ class Worker:
             self._done(request, end)
 
     def _send(self, report: wire.Report, body: bytes = b"") -> None:
-        self._outbox.append(wire.pack(report, body))
-        if not self._corked:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._channel.sendall(b"".join(self._outbox))
-        self._outbox.clear()
+        self._channel.sendall(wire.pack(report, body))
 
 
 def main(arguments: list[str]) -> int:

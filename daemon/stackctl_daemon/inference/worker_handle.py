@@ -12,14 +12,13 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from stackctl.contracts.device import Device
 from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.frames import READ_BYTES, Frames
 from stackctl_daemon.inference.held_models import MAX_DEATHS, DeviceFault, HeldModels, LoadedModel
+from stackctl_daemon.inference.piece import Piece
 from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
 from stackctl_daemon.tasks import TaskOwner
 
@@ -29,6 +28,9 @@ WorkerState = Literal["off", "starting", "ready", "restarting", "failed"]
 FIRST_RETRY_S, LAST_RETRY_S = 2.0, 300.0
 """After which a device with a fault is tried again."""
 _FAILED_AFTER = 5
+"""Deaths in a row without an answer; where none of them said a word, it cannot be started."""
+_MAX_TUNE_S = 60.0
+"""Of computing without a sign of life, when a model is calibrated (`warm_up_s`)."""
 _FIRST_DELAY_S, _LAST_DELAY_S = 0.1, 30.0
 
 
@@ -44,30 +46,6 @@ class Spawn(Protocol):
             OSError: no process, socket or memory can be had.
         """
         ...
-
-
-@dataclass(slots=True, eq=False)
-class Piece:
-    """Inputs that go to one worker together."""
-
-    load: wire.Load
-    fields: dict[str, Any]
-    """Fields of `wire.Run` that describe the inputs; see `bodies.pack_inputs`."""
-    body: bytes
-    count: int
-    priority: wire.Priority
-    weight: int
-    """Bytes: what the device is loaded with."""
-    answer: asyncio.Future[tuple[wire.Answer, bytes]]
-    options: dict[str, Any] = field(default_factory=dict)
-    deadline: float = 0.0
-    user: int = -1
-    on_part: Callable[[wire.Part], None] | None = None
-    """Takes the pieces of a streamed answer; None: it is not streamed."""
-    parts: int = 0
-    id: int = 0
-    deaths: int = 0
-    issued: bool = False
 
 
 class WorkerHandle:
@@ -114,8 +92,9 @@ class WorkerHandle:
         self._clock = clock
         self._retiring: asyncio.Future[None] | None = None
         self._blames = 0
+        self._unstarted = 0
+        self._unstartable = False
         self._retry_at = 0.0
-        self._outbox: list[bytes] = []
         self.expected = 0
         """Bytes of requests that wait for room, and come here."""
 
@@ -183,6 +162,8 @@ class WorkerHandle:
             DeviceFault: the device cannot run the model.
             Failed: the model refused.
         """
+        if self._unstartable and self._live is None:
+            raise DeviceFault(self.problem, hint="stackctl doctor")
         self._number += 1
         piece.id = self._number
         self._pieces[piece.id] = piece
@@ -223,14 +204,27 @@ class WorkerHandle:
             self.restarts += 1
             self._died(reason)
             self.state = "restarting" if self._failures < _FAILED_AFTER else "failed"
+            if self._unstarted >= _FAILED_AFTER:
+                self._give_up(reason)
             delay = min(_FIRST_DELAY_S * 2 ** (self._failures - 1), _LAST_DELAY_S)
             log.warning(
                 "worker_died device=%s reason=%r restart_in_s=%.1f", self.device.id, reason, delay
             )
             await asyncio.sleep(delay)
 
+    def _give_up(self, reason: str) -> None:
+        """Hand back what waits for a worker that does not start: another device may do it."""
+        self._unstartable = True
+        self._blame_device(f"its worker does not start: {reason}")
+        for load in list(self.held.wanted.values()):
+            self.held.hear(wire.LoadFailed(load.key, load.name, self.problem, "stackctl doctor"))
+        for piece in list(self._pieces.values()):
+            del self._pieces[piece.id]
+            self._fail(piece, DeviceFault(self.problem, hint="stackctl doctor"))
+
     async def _serve(self) -> str:
         """Run one process to its end; tell why it ended."""
+        self._unstarted += 1
         try:
             live = await self._spawn(
                 self.device, batch_tokens=self._batch_tokens, share_weights=self._share_weights
@@ -243,7 +237,7 @@ class WorkerHandle:
         try:
             self._pump()
             await self._listen(live)
-        except ConnectionError:
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the status of the process says more
         finally:
             self._live, self.pid = None, None
@@ -263,12 +257,12 @@ class WorkerHandle:
         return reason
 
     async def _listen(self, live: WorkerProcess) -> None:
-        frames = Frames()
-        while data := await live.reader.read(READ_BYTES):
+        while True:
+            header, body = wire.sizes(await live.reader.readexactly(wire.PREFIX.size))
+            report = wire.read_report(await live.reader.readexactly(header))
+            data = await live.reader.readexactly(body)
             self._heard = time.monotonic()
-            frames.feed(data)
-            while frame := frames.next():
-                self._hear(wire.read_report(frame[0]), frame[1])
+            self._hear(report, data)
 
     def _hear(self, report: wire.Report, data: bytes) -> None:
         if isinstance(report, wire.Answer):
@@ -288,7 +282,10 @@ class WorkerHandle:
         elif isinstance(report, wire.Refused):
             self._refused(report)
         elif isinstance(report, wire.Ready):
-            self.state = "ready"
+            if self._unstartable:
+                self.problem = ""
+            self._unstarted, self._unstartable = 0, False
+            self.state = "failed" if self.problem else "ready"
         else:
             if isinstance(report, wire.Loaded):
                 self._clear()
@@ -335,8 +332,6 @@ class WorkerHandle:
                 self._issue(piece)
 
     def _issue(self, piece: Piece) -> None:
-        if not any(other.issued for other in self._pieces.values()):
-            self._heard = time.monotonic()  # an idle worker owes no sign of life
         self.held.send(piece.load)
         piece.issued = True
         command = wire.Run(
@@ -347,24 +342,14 @@ class WorkerHandle:
             deadline=piece.deadline,
             user=piece.user,
             stream=piece.on_part is not None,
-            sent=time.monotonic(),
             **piece.fields,
         )
         self._write(command, piece.body)
 
     def _write(self, command: wire.Command, body: bytes = b"") -> None:
         # Unbounded by the transport, bounded by the inputs that the service admits.
-        if self._live is None:
-            return
-        self._outbox.append(wire.pack(command, body))
-        if len(self._outbox) == 1:
-            # What is written in one turn of the loop leaves together.
-            asyncio.get_running_loop().call_soon(self._flush, self._live)
-
-    def _flush(self, live: WorkerProcess) -> None:
-        frames, self._outbox = self._outbox, []
-        if live is self._live and not live.writer.is_closing():
-            live.writer.writelines(frames)
+        if self._live and not self._live.writer.is_closing():
+            self._live.writer.write(wire.pack(command, body))
 
     def _died(self, reason: str) -> None:
         for piece in list(self._pieces.values()):
@@ -389,12 +374,16 @@ class WorkerHandle:
             piece.answer.set_exception(error)
 
     async def _watch(self, live: WorkerProcess) -> None:
-        """Kill a worker that holds a request and gives no sign of life."""
+        """Kill a worker that holds a request or a model's load and gives no sign of life."""
+        idle_at = time.monotonic()
         while True:
             await asyncio.sleep(self._wedge_timeout_s / 4)
-            busy = any(piece.issued for piece in self._pieces.values())
-            silent_s = time.monotonic() - self._heard
-            if busy and silent_s > self._wedge_timeout_s:
+            now = time.monotonic()
+            if not self.held.awaited and not any(p.issued for p in self._pieces.values()):
+                idle_at = now  # an idle worker owes no sign of life
+            silent_s = now - max(self._heard, idle_at)
+            patience_s = self._wedge_timeout_s + (_MAX_TUNE_S if self.held.tuning else 0)
+            if silent_s > patience_s:
                 log.error("worker_wedged device=%s silent_s=%.1f", self.device.id, silent_s)
                 live.process.kill()
                 return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.adapters.base import Adapter, Unit
+from stackctl_daemon.inference.adapters.base import Adapter, ModelSpec, Unit
 from stackctl_daemon.inference.batching import Item, LengthQueue
 
 PRIORITIES: tuple[wire.Priority, ...] = ("interactive", "batch")
@@ -59,3 +60,16 @@ class Stream:
     request: Pending
     pieces: Iterator[Any]
     item: Item[Pending]
+
+
+def spec_of(command: wire.Load) -> ModelSpec:
+    """Give what an adapter is told of the model that it opens."""
+    return ModelSpec(
+        name=command.name,
+        directory=Path(command.directory),
+        graph=Path(command.graph) if command.graph else None,
+        tokenizer=Path(command.tokenizer) if command.tokenizer else None,
+        max_tokens=command.max_tokens,
+        dimensions=command.dimensions,
+        options=command.options,
+    )
