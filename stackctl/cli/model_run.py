@@ -5,6 +5,8 @@ Refuses to know how results look, which `model_lines` does, and how inputs are r
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -78,16 +80,19 @@ def ask(here: Here, question: Question, *, stream: bool, output_file: str) -> No
     Raises:
         StackctlError: what the daemon answers.
     """
-    if stream:
-        for given in question.inputs:
-            _stream(here, question, given)
-        return
-    reply = here.client.models.run(
-        question.model,
-        [given.wire for given in question.inputs],
-        options=dict(question.options),
-        timeout_s=question.timeout_s,
-    )
+    try:
+        if stream:
+            for given in question.inputs:
+                _stream(here, question, given)
+            return
+        reply = here.client.models.run(
+            question.model,
+            [given.wire for given in question.inputs],
+            options=dict(question.options),
+            timeout_s=question.timeout_s,
+        )
+    except Invalid as err:
+        raise _named(err, question) from err
     show(here, reply, question, output_file=output_file)
 
 
@@ -164,6 +169,18 @@ def _stream(here: Here, question: Question, given: Given) -> None:
                 output.write(text)
     finally:
         output.write("" if ended else "\n")  # an error begins a line of its own
+
+
+def _named(err: Invalid, question: Question) -> Invalid:
+    """Word a refusal as it reads here: the daemon knows inputs by their numbers alone."""
+    message, hint = err.message, err.hint or example(question.task, question.model)
+    number = re.search(r"\binput (\d+)\b", message)
+    which = int(number[1]) if number else 0
+    if "data" in question.inputs[which].wire:
+        path = question.inputs[which].label
+        message = re.sub(r"\binput \d+\b", lambda _: f'"{path}"', message, count=1)
+        hint = re.sub(r"\b(FILE|INPUT)$|\bINPUT\b", lambda _: shlex.quote(path), hint)
+    return Invalid(message, hint=hint)
 
 
 def _note(here: Here, text: str) -> None:

@@ -115,7 +115,7 @@ class FileType(Adapter):
             kind = "a text" if item.text is not None else "tensors"
             raise Invalid(
                 f'model "{self.spec.name}": input {index} is {kind}, expected the bytes of a file',
-                hint=f"stackctl models run {self.spec.name} --file FILE",
+                hint=f"stackctl models run {self.spec.name} FILE",
             )
         config, data = self._config, item.data
         if not data:

@@ -90,12 +90,12 @@ def image_bytes(inputs: Sequence[Input], model: str) -> list[bytes]:
             kind = "a text" if item.text is not None else "tensors"
             raise Invalid(
                 f'model "{model}": input {index} is {kind}, expected the bytes of an image file',
-                hint=f"stackctl models run {model} --file photo.jpg",
+                hint=f"stackctl models run {model} photo.jpg",
             )
         if not item.data:
             raise Invalid(
                 f'model "{model}": input {index} is empty, expected the bytes of an image file',
-                hint=f"stackctl models run {model} --file photo.jpg",
+                hint=f"stackctl models run {model} photo.jpg",
             )
         found.append(item.data)
     return found

@@ -218,3 +218,29 @@ def test_bench_measures_through_the_daemon(
     assert "CPUExecutionProvider" in shown.out
     assert [item["concurrency"] for item in items] == [1, 2]
     assert all(item["requests"] > 0 for item in items)
+
+
+def test_a_refusal_names_the_file_and_not_its_number(
+    server: ControlServer, cli: Any, tmp_path: Path
+) -> None:
+    sound = tmp_path / "a sound.wav"
+    sound.write_bytes(b"RIFF")
+    server.routes["GET", "/v1/models"] = {"items": [{**MODELS[4], "state": "present"}]}
+    refusal = error("invalid", "input 0 is no sound", "ffmpeg -i INPUT out.wav")
+    server.routes["POST", "/v1/models/listener/run"] = (400, refusal)
+
+    status, _, err = cli("listener", str(sound))
+
+    assert status == 2
+    assert err == f"error: \"{sound}\" is no sound\nfix: ffmpeg -i '{sound}' out.wav\n"
+
+
+def test_a_refusal_without_a_fix_gets_an_example(server: ControlServer, cli: Any) -> None:
+    server.routes["POST", "/v1/models/minilm/run"] = (400, error("invalid", "input 0 is bad"))
+
+    status, _, err = cli("minilm", "a text")
+
+    assert status == 2
+    assert err == (
+        "error: input 0 is bad\nfix: stackctl models run minilm 'a text' 'another text'\n"
+    )
