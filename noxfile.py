@@ -94,6 +94,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Run a daemon on two replicas of Ray Serve, and measure it beside its own workers."""
+    # Some 900 MB: nothing else needs it, so it is in no other session's environment.
+    session.install("-e", ".[ray,test]")
+    session.run("pytest", "tests/unit/daemon/stackctl_daemon/inference/scale_out")
+    session.run("pytest", "tests/integration/test_ray_serve.py")
+    session.run("python", "tests/bench/ray_serve.py", *session.posargs)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it into an empty environment and run the demo there."""
     session.install("build")
