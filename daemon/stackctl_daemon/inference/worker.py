@@ -1,7 +1,7 @@
 """The process that owns one device: ``python -m stackctl_daemon.inference.worker``.
 
-A thread reads commands, the main thread computes; the queue between them is bounded by what
-the daemon admits. Refuses to outlive the daemon.
+One thread reads commands between batches and computes: a second one would only take its core
+away in the midst of a batch. Refuses to outlive the daemon.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import queue
 import signal
 import socket
 import sys
-import threading
 import time
 from collections import deque
 
@@ -27,6 +26,7 @@ from stackctl_daemon.inference.adapters import open_adapter
 from stackctl_daemon.inference.adapters.base import Result
 from stackctl_daemon.inference.batching import Item
 from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
+from stackctl_daemon.inference.frames import Inbox
 from stackctl_daemon.inference.memory import pss_bytes, trim
 from stackctl_daemon.inference.providers import GpuPolicy
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
@@ -43,9 +43,9 @@ class Worker:
         self._channel = channel
         self._policy = policy
         self._batch_tokens = batch_tokens
-        self._inbox: queue.SimpleQueue[tuple[float, wire.Command, bytes] | None] = (
-            queue.SimpleQueue()
-        )
+        self._inbox = Inbox(channel)
+        self._outbox: list[bytes] = []
+        self._corked = False
         self._models: dict[str, Model] = {}
         self._pending: dict[int, Pending] = {}
         self._streams: dict[str, deque[Stream]] = {name: deque() for name in PRIORITIES}
@@ -55,7 +55,6 @@ class Worker:
 
     def run(self) -> None:
         """Serve until the daemon closes the socket."""
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
         self._send(wire.Ready(os.getpid()))
         try:
             while self._drain():
@@ -64,16 +63,6 @@ class Worker:
                     self._unload(key)
         except DeviceUnusable as err:
             self._hand_back(err)
-
-    def _read(self) -> None:
-        try:
-            with self._channel.makefile("rb") as stream:
-                while prefix := stream.read(wire.PREFIX.size):
-                    header, body = wire.sizes(prefix)
-                    command = wire.read_command(stream.read(header))
-                    self._inbox.put((time.monotonic(), command, stream.read(body)))
-        finally:
-            self._inbox.put(None)
 
     def _drain(self) -> bool:
         """Take what waits, or wait for something; tell whether there is more to do."""
@@ -104,7 +93,7 @@ class Worker:
         """Give every request back for another device; what is open here is lost with ours."""
         waiting = list(self._pending)
         while not self._inbox.empty():
-            got = self._inbox.get()
+            got = self._inbox.get(block=False)
             if got and isinstance(got[1], wire.Run):
                 waiting.append(got[1].id)
         for number in waiting:
@@ -272,6 +261,7 @@ class Worker:
         waited = start - min(item.request.arrived for item in batch)
         tokens = sum(item.unit.tokens for item in batch)
         padded = longest * len(batch) if tokens else 0
+        self._corked = True  # the batch's answers leave together
         self._send(wire.Computed(model.load.name, len(batch), tokens, end - start, padded, waited))
         for item, result in zip(batch, results, strict=True):
             request = item.request
@@ -282,6 +272,8 @@ class Worker:
             request.compute_s += (end - start) * item.length / max(cost, 1)
             if not request.left and request.command.id in self._pending:
                 self._done(request, end)
+        self._corked = False
+        self._flush()
 
     def _done(self, request: Pending, end: float = 0.0) -> None:
         del self._pending[request.command.id]
@@ -366,7 +358,13 @@ class Worker:
             self._done(request, end)
 
     def _send(self, report: wire.Report, body: bytes = b"") -> None:
-        self._channel.sendall(wire.pack(report, body))
+        self._outbox.append(wire.pack(report, body))
+        if not self._corked:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._channel.sendall(b"".join(self._outbox))
+        self._outbox.clear()
 
 
 def main(arguments: list[str]) -> int:

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from stackctl.contracts.device import Device
 from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.frames import READ_BYTES, Frames
 from stackctl_daemon.inference.held_models import MAX_DEATHS, DeviceFault, HeldModels, LoadedModel
 from stackctl_daemon.inference.piece import Piece
 from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
@@ -95,6 +96,7 @@ class WorkerHandle:
         self._unstarted = 0
         self._unstartable = False
         self._retry_at = 0.0
+        self._outbox: list[bytes] = []
         self.expected = 0
         """Bytes of requests that wait for room, and come here."""
 
@@ -237,7 +239,7 @@ class WorkerHandle:
         try:
             self._pump()
             await self._listen(live)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except ConnectionError:
             pass  # the status of the process says more
         finally:
             self._live, self.pid = None, None
@@ -257,12 +259,12 @@ class WorkerHandle:
         return reason
 
     async def _listen(self, live: WorkerProcess) -> None:
-        while True:
-            header, body = wire.sizes(await live.reader.readexactly(wire.PREFIX.size))
-            report = wire.read_report(await live.reader.readexactly(header))
-            data = await live.reader.readexactly(body)
+        frames = Frames()
+        while data := await live.reader.read(READ_BYTES):
             self._heard = time.monotonic()
-            self._hear(report, data)
+            frames.feed(data)
+            while frame := frames.next():
+                self._hear(wire.read_report(frame[0]), frame[1])
 
     def _hear(self, report: wire.Report, data: bytes) -> None:
         if isinstance(report, wire.Answer):
@@ -342,14 +344,24 @@ class WorkerHandle:
             deadline=piece.deadline,
             user=piece.user,
             stream=piece.on_part is not None,
+            sent=time.monotonic(),
             **piece.fields,
         )
         self._write(command, piece.body)
 
     def _write(self, command: wire.Command, body: bytes = b"") -> None:
         # Unbounded by the transport, bounded by the inputs that the service admits.
-        if self._live and not self._live.writer.is_closing():
-            self._live.writer.write(wire.pack(command, body))
+        if self._live is None:
+            return
+        self._outbox.append(wire.pack(command, body))
+        if len(self._outbox) == 1:
+            # What is written in one turn of the loop leaves together.
+            asyncio.get_running_loop().call_soon(self._flush, self._live)
+
+    def _flush(self, live: WorkerProcess) -> None:
+        frames, self._outbox = self._outbox, []
+        if live is self._live and not live.writer.is_closing():
+            live.writer.writelines(frames)
 
     def _died(self, reason: str) -> None:
         for piece in list(self._pieces.values()):
