@@ -50,7 +50,11 @@ class SimulatedWorkers:
             sys.executable, "-P", "-c", PLACEHOLDER, stdin=asyncio.subprocess.PIPE
         )
         reader, writer = await asyncio.open_connection(sock=ours)
-        child = await asyncio.open_connection(sock=theirs)
+        try:
+            child = await asyncio.open_connection(sock=theirs)
+        except BaseException:  # closed while it starts
+            writer.close()
+            raise
         serving = asyncio.ensure_future(self._serve(self._backend.devices[device.id], *child))
         self._tasks.add(serving)
 

@@ -23,6 +23,13 @@ _LOST = re.compile(r"\b(CUDA|CUBLAS|CUDNN|CUFFT) failure (?!2\b)")
 smaller batches may not have (onnxruntime/core/providers/cuda/cuda_call.cc)."""
 
 
+# As CUDA and cuDNN word what ends a context; memory that is short is the batch's fault.
+_LOST = re.compile(
+    r"CUDA (?:failure|error) (?!2\b)\d+|CUDNN_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR)"
+    r"|GPU is lost|device-side assert|illegal memory access"
+)
+
+
 class DeviceUnusable(Failed):
     """The device cannot run the model; another one may."""
 
@@ -120,12 +127,17 @@ class OrtSession:
         """Compute; see `adapters.base.Session`."""
         kept: Any = dict(feed)
         try:
-            found: list[Array] = self._session.run(list(outputs) if outputs else None, kept)
+            found: Any = self._session.run(list(outputs) if outputs else None, kept)
         except Exception as err:  # as above
             if _LOST.search(str(err)):
                 raise DeviceUnusable(f"ONNX Runtime: {err}", hint="stackctl doctor") from err
             raise Failed(f"ONNX Runtime: {err}") from err
-        return found
+        tensors: list[Array] = found
+        return tensors
+
+    def _lost(self, err: Exception) -> bool:
+        """Tell whether the device failed, and not the request: a CUDA context never recovers."""
+        return self.execution_provider != CPU and bool(_LOST.search(str(err)))
 
 
 def _tapped(graph: Path, outputs: Sequence[str]) -> bytes:

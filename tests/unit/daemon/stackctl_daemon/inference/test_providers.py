@@ -6,6 +6,7 @@ import onnxruntime as ort
 import pytest
 from tiny_model import write_graph
 
+from stackctl.errors import Failed
 from stackctl_daemon.inference import providers
 from stackctl_daemon.inference.providers import GpuPolicy, choose, text_profiles
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
@@ -77,3 +78,28 @@ def test_a_session_that_the_device_runs_nothing_of_is_refused(
 
     with pytest.raises(DeviceUnusable, match="none of the"):
         DevicePolicy("cuda").open(graph)
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("CUDA failure 999: unknown error ; GPU=0", True),
+        ("CUDA failure 700: an illegal memory access was encountered", True),
+        ("CUDA failure 2: out of memory ; GPU=0", False),
+        ("BFCArena::AllocateRawInternal Failed to allocate memory", False),
+        ("Invalid rank for input: x", False),
+    ],
+)
+def test_only_a_lost_device_is_the_devices_fault(tmp_path: Path, text: str, lost: bool) -> None:
+    class Broken:
+        def run(self, *_: object) -> None:
+            raise RuntimeError(text)
+
+    session = DevicePolicy("cpu").open(write_graph(tmp_path, pooled=True))
+    session.execution_provider = "CUDAExecutionProvider"
+    session._session = Broken()
+
+    with pytest.raises(Failed) as caught:
+        session.run(None, {})
+
+    assert isinstance(caught.value, DeviceUnusable) == lost
