@@ -33,6 +33,9 @@ class Ready:
     tokenizer: Path | None = None
 
 
+HELD = ("warming", "ready", "idle")
+
+
 class Store:
     """Any name is a model; its files say 200 MB without holding them."""
 
@@ -85,6 +88,7 @@ def rig(
 ) -> None:
     async def run() -> None:
         backend = SimulatedBackend(list(devices))
+        sound = {device.id for device in devices if not device.fault}
         workers = SimulatedWorkers(backend, memory_bytes=MODEL_BYTES)
         service = InferenceService(
             InferenceSettings(default_model="first", warm_up_s=0),
@@ -99,7 +103,14 @@ def rig(
         await service.start()
         try:
             async with asyncio.timeout(60):
-                await until_on_loop(lambda: service.control.running().items)
+                first = {w.device.id for w in service.pool.candidates()} & sound
+                # Which of two like devices is next would else depend on which came first.
+                await until_on_loop(
+                    lambda: (
+                        first
+                        <= {m.device for m in service.control.running().items if m.state in HELD}
+                    )
+                )
                 await body(Rig(service, backend.devices, workers))
         finally:
             await service.close()
