@@ -94,6 +94,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu(session: nox.Session) -> None:
+    """Compare GPUs with the CPU and write the evidence; says so where there is none."""
+    session.install("-e", ".[test]")
+    session.run("python", "tests/gpu/run.py", *session.posargs)
+
+
+@nox.session
 def ray(session: nox.Session) -> None:
     """Run a daemon on two replicas of Ray Serve, and measure it beside its own workers."""
     # Some 900 MB: nothing else needs it, so it is in no other session's environment.
