@@ -69,6 +69,9 @@ class RayServe:
             # unless it is told that this machine is none that clusters are made of.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Neither side blocks its loop, so a thread in between is a hop for nothing.
+        os.environ["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] = "0"
+        os.environ["RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"] = "0"
         # Deferred: Ray reads the environment when it is imported.
         import ray
         from ray import serve
@@ -103,6 +106,7 @@ class RayServe:
             graceful_shutdown_timeout_s=5,
             graceful_shutdown_wait_loop_s=0.1,
             ray_actor_options={"num_cpus": self._cores},
+            logging_config={"enable_access_log": False},
         )
         frame = wire.pack(load)
         size, _ = wire.sizes(frame[: wire.PREFIX.size])
