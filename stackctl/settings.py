@@ -103,7 +103,9 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class AnalyticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How events are kept."""
 
-    flush_interval_s: Annotated[float, Meta(ge=0.0001, le=60)] = 0.002
+    flush_interval_s: Annotated[float, Meta(ge=0.0001, le=60)] = 0.05
+    """How long events of the daemon's own wait for others to share a write; what is to be
+    acknowledged does not wait."""
     load_interval_s: Annotated[float, Meta(ge=0.001, le=3600)] = 1.0
     """How often the loader moves durable events into DuckDB."""
     retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 90

@@ -10,7 +10,8 @@ servers, so that a busy machine slows all of them; what counts is the ratio, as 
 rounds and their range. CPU is that of the whole process tree, which a busy machine hardly
 changes: where the two disagree, believe the CPU.
 
-``--full`` measures every cell of every server, and takes a quarter of an hour.
+The short form takes five minutes on a quiet machine and leaves out peers that are not saturated;
+``--full`` measures every cell of every server, and takes a quarter of an hour or more.
 """
 
 from __future__ import annotations
