@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from faults.inference import WEIGHTS, inference_run
 from inference_stack import Sink, busy, direct, pid_of, sentences, with_service
 from waiting import until_on_loop
 
@@ -129,3 +130,9 @@ def test_worker_ends_with_a_killed_daemon() -> None:
         os.close(worker)
 
     assert ended
+
+
+def test_one_fault_of_each_kind_leaves_nothing_wrong_lost_or_hung(store: ModelService) -> None:
+    found = inference_run(len(WEIGHTS), 0, seed=7, say=print)
+
+    assert found.losses == []
