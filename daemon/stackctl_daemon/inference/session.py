@@ -18,11 +18,6 @@ from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import Array
 from stackctl_daemon.inference.providers import CPU, PLAIN, GpuPolicy, Profile, choose
 
-_LOST = re.compile(r"\b(CUDA|CUBLAS|CUDNN|CUFFT) failure (?!2\b)")
-"""What ONNX Runtime says once a device or its context is gone; 2 is a lack of memory, which
-smaller batches may not have (onnxruntime/core/providers/cuda/cuda_call.cc)."""
-
-
 # As CUDA and cuDNN word what ends a context; memory that is short is the batch's fault.
 _LOST = re.compile(
     r"CUDA (?:failure|error) (?!2\b)\d+|CUDNN_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR)"
