@@ -154,9 +154,9 @@ async def drive(
     return found
 
 
-def post(path: str, body: bytes, header: str = "") -> bytes:
+def post(path: str, body: bytes, header: str = "", host: str = "localhost") -> bytes:
     """Give the bytes of a request."""
     return (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{header}"
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{header}"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body

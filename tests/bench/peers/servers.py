@@ -52,12 +52,14 @@ class Server:
 
     def requests(self, texts: list[str], items: int = 1) -> list[bytes]:
         """Give requests of ``items`` texts each."""
+        at = self.address
+        host = "localhost" if isinstance(at, Path) else f"{at[0]}:{at[1]}"
         found = []
         for start in range(0, len(texts) - items + 1, items):
             part = texts[start : start + items]
             value = part[0] if self.body == "text" else part
             body = json.dumps({self.body: value, **self.extra}).encode()
-            found.append(post(self.path, body, self.header))
+            found.append(post(self.path, body, self.header, host))
         return found
 
     def cpu_s(self) -> float:
