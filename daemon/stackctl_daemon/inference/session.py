@@ -130,10 +130,6 @@ class OrtSession:
         tensors: list[Array] = found
         return tensors
 
-    def _lost(self, err: Exception) -> bool:
-        """Tell whether the device failed, and not the request: a CUDA context never recovers."""
-        return self.execution_provider != CPU and bool(_LOST.search(str(err)))
-
 
 def _tapped(graph: Path, outputs: Sequence[str]) -> bytes:
     """Give a graph with more outputs.
