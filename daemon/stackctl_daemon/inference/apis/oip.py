@@ -23,6 +23,8 @@ from stackctl_daemon.inference.adapters.base import Array
 HEADER_LENGTH = "inference-header-content-length"
 BINARY = "application/octet-stream"
 MAX_RANK = 16
+MAX_SIDE = (1 << 31) - 1
+_MAX_DIGITS = 19
 DATATYPES: dict[str, str] = {
     "BOOL": "|b1",
     "UINT8": "|u1",
@@ -120,7 +122,8 @@ def read(body: bytes, header_length: str | None) -> Asked:
     """
     size = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
+        sound = header_length.isdecimal() and len(header_length) <= _MAX_DIGITS
+        if not sound or int(header_length) > len(body):
             raise Invalid(
                 f"Inference-Header-Content-Length {header_length[:40]}, expected 0 to {len(body)}"
             )
@@ -139,6 +142,12 @@ def read(body: bytes, header_length: str | None) -> Asked:
         binary = tensor.parameters.get("binary_data_size")
         if len(tensor.shape) > MAX_RANK:
             raise Invalid(f'input "{tensor.name}" has {len(tensor.shape)} dimensions')
+        if max(tensor.shape, default=0) > MAX_SIDE:
+            # Beside a side of 0 it has no elements, and still is nothing that numpy can hold.
+            raise Invalid(
+                f'input "{tensor.name}" has a side of {str(max(tensor.shape))[:40]}, expected'
+                f" at most {MAX_SIDE}"
+            )
         if binary is None:
             tensors[tensor.name] = _from_json(tensor)
             continue
@@ -200,6 +209,12 @@ def _from_json(tensor: InputTensor) -> Array:
             raise Invalid(f'input "{tensor.name}" of BYTES holds something other than strings')
         return _shaped(tensor, [item.encode() for item in flat])
     dtype = _dtype(tensor)
+    # Before numpy looks: it makes every string as long as the longest of them.
+    if str in set(map(type, _flat(tensor.data))):
+        raise Invalid(
+            f'input "{tensor.name}" of {tensor.datatype} holds a string, expected'
+            f" {tensor.datatype}"
+        )
     try:
         given = np.asarray(tensor.data)
         if dtype == np.uint64 and given.dtype.kind in "fO":
@@ -233,9 +248,11 @@ def _whole(given: Array) -> Array:
 
 
 def _flat(data: Sequence[Any]) -> list[Any]:
-    """Undo nesting, which is as deep as the decoder lets it be."""
+    """Undo nesting, as deep as a tensor can be: what is left of lists is no number or string."""
     found = list(data)
-    while any(isinstance(item, list) for item in found):
+    for _ in range(MAX_RANK - 1):
+        if list not in set(map(type, found)):
+            break
         found = [x for item in found for x in (item if isinstance(item, list) else [item])]
     return found
 

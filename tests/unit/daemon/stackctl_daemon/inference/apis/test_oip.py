@@ -96,7 +96,7 @@ def test_what_json_cannot_say_is_not_written() -> None:
         oip.write(oip.InferRequest(inputs=[]), {"x": np.ones(1, complex)}, model="m", version="1")
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "99999", "\u0663"])
+@pytest.mark.parametrize("length", ["-1", "x", "99999", "\u0663", "9" * 5000])
 def test_a_header_length_beyond_the_body_is_refused(length: str) -> None:
     with pytest.raises(Invalid, match="Inference-Header-Content-Length"):
         oip.read(b"{}", length)
@@ -125,3 +125,31 @@ def test_a_string_beyond_its_data_is_refused(raw: bytes) -> None:
 def test_rubbish_is_refused_and_nothing_else(body: bytes, length: str | None) -> None:
     with pytest.raises(Invalid):
         oip.read(body, length)
+
+
+def test_a_string_among_numbers_does_not_make_all_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = {"name": "x", "shape": [3], "datatype": "FP32", "data": [1, ["y" * 1000], 2]}
+    # What numpy would make of them takes the longest string's bytes for each.
+    monkeypatch.setattr(np, "asarray", lambda *_: pytest.fail("numpy was asked"))
+
+    with pytest.raises(Invalid, match="holds a string"):
+        oip.read(json.dumps({"inputs": [tensor]}).encode(), None)
+
+
+@pytest.mark.parametrize("shape", [[0, 1 << 70], [1 << 62, 0]])
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+def test_a_side_that_no_array_has_is_refused(shape: list[int], datatype: str) -> None:
+    tensor = {"name": "x", "shape": shape, "datatype": datatype, "data": []}
+
+    with pytest.raises(Invalid, match="expected at most 2147483647"):
+        oip.read(json.dumps({"inputs": [tensor]}).encode(), None)
+
+
+def test_lists_deeper_than_a_tensor_are_no_strings() -> None:
+    deep: Any = "y"
+    for _ in range(200):
+        deep = [deep]
+    tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": [deep]}
+
+    with pytest.raises(Invalid, match="other than strings"):
+        oip.read(json.dumps({"inputs": [tensor]}).encode(), None)
