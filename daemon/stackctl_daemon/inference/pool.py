@@ -105,7 +105,7 @@ class Pool:
             wait_s = min(60.0, max(0.1, self.queued / self._rate))
             raise Overloaded(
                 f"{self.queued} inputs are queued, {count} more are above {self._max_queued}",
-                hint="stackctl devices list",
+                hint="stackctl devices",
                 retry_after_s=round(wait_s, 1),
             )
         self.queued += count
@@ -132,7 +132,7 @@ class Pool:
         except TimeoutError as err:
             raise TimedOut(
                 f"{task.load.name}: {len(task.inputs)} inputs were not computed in time",
-                hint="stackctl devices list",
+                hint="stackctl devices",
             ) from err
 
     async def _run_all(self, parts: list[Task]) -> list[Outcome]:
@@ -211,7 +211,7 @@ class Pool:
             except DeviceFault as err:
                 tried.add(worker.device.id)
                 fault = err  # says more than a lack of room elsewhere
-        raise fault or Failed("no device can compute", hint="stackctl devices list")
+        raise fault or Failed("no device can compute", hint="stackctl devices")
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -208,7 +208,7 @@ class Bridge:
                 if sent:  # what was streamed cannot be taken back
                     break
         raise WorkerCrashed(
-            f"replicas of {command.key} died on this request", hint="stackctl devices list"
+            f"replicas of {command.key} died on this request", hint="stackctl devices"
         )
 
     def _refuse(
