@@ -84,6 +84,7 @@ class Session(Protocol):
         Raises:
             Failed: ONNX Runtime could not.
         """
+        ...
 
 
 class OpenSession(Protocol):
@@ -108,6 +109,7 @@ class OpenSession(Protocol):
             Failed: it is not a graph that ONNX Runtime can open.
             DeviceUnusable: the device cannot run it.
         """
+        ...
 
 
 class Adapter(ABC):

@@ -136,13 +136,14 @@ class Bridge:
 
     async def _open(self, load: wire.Load) -> Deployed | wire.LoadFailed:
         began = time.monotonic()
+        deployed: Deployed | None = None
         try:
             deployed = await self._cluster.deploy(load)
             report = _report(await deployed.opened())
         except Exception as err:  # whatever a scheduler raises, the daemon waits for a report
             hint = err.hint if isinstance(err, StackctlError) else ""
             report = wire.LoadFailed(load.key, load.name, str(err) or repr(err), hint)
-        if isinstance(report, wire.Loaded):
+        if deployed and isinstance(report, wire.Loaded):
             report = msgspec.structs.replace(report, load_s=time.monotonic() - began)
             self._models[load.key].loaded = report
             self._send(wire.pack(report))

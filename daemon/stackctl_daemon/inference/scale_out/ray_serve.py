@@ -44,7 +44,7 @@ class LocalReplica(Replica):
 
     def __init__(self, load: bytes, **options: Any) -> None:
         # Deferred: it comes with Ray.
-        from grpc.aio._server import Server
+        from grpc.aio._server import Server  # pyright: ignore[reportMissingImports] - an extra
 
         def open_nothing(server: Server, address: str) -> int:
             return 1
@@ -73,8 +73,8 @@ class RayServe:
         os.environ["RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"] = "0"
         os.environ["RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"] = "0"
         # Deferred: Ray reads the environment when it is imported.
-        import ray
-        from ray import serve
+        import ray  # pyright: ignore[reportMissingImports] - an extra
+        from ray import serve  # pyright: ignore[reportMissingImports] - an extra
 
         self._ray: Any = ray  # Any: Ray is optional, so what checks types here may lack it
         self._serve: Any = serve
@@ -145,7 +145,7 @@ class RayModel:
         self._handle = handle
         self._streaming = handle.options(stream=True)
         # Deferred: as above.
-        from ray.serve.exceptions import ReplicaUnavailableError
+        from ray.serve.exceptions import ReplicaUnavailableError  # pyright: ignore[reportMissingImports] - an extra
 
         errors = ray.exceptions
         self._lost = (
