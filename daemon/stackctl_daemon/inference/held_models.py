@@ -101,6 +101,7 @@ class HeldModels:
         for key, other in list(self.wanted.items()):
             if other.name == load.name and key != load.key:
                 del self.wanted[key]  # the worker closes it when it opens the new one
+                self._sent.discard(key)
         # What is wanted already knows the budget of this device.
         self.wanted.setdefault(load.key, load)
 
@@ -182,6 +183,9 @@ class HeldModels:
             self._failed(report)
         else:
             self.open.pop(report.key, None)
+            if report.key not in self._unloads:
+                # It made way for another of its name: told again when it is asked for again.
+                self._sent.discard(report.key)
             _settle(self._unloads, report.key, report.memory_bytes)
         self.tell()
 

@@ -83,6 +83,7 @@ def routes(service: InferenceService) -> list[Route]:
             reply=EmbedReply,
             errors=_ERRORS,
             max_body_bytes=16 << 20,
+            ends_with_peer=True,
             timeout_s=600,
         ),
         Route(
@@ -96,6 +97,7 @@ def routes(service: InferenceService) -> list[Route]:
             reply=RunReply,
             errors=_ERRORS,
             max_body_bytes=96 << 20,
+            ends_with_peer=True,
             timeout_s=600,
         ),
         *control_routes.routes(service.control),

@@ -126,6 +126,7 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
             errors_as=ERRORS,
             listeners=BOTH,
             max_body_bytes=16 << 20,
+            ends_with_peer=True,
             timeout_s=600,
         )
         for name, path in paths.items()
