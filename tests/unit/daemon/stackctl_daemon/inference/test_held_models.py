@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.held_models import HeldModels
+
+
+def version(number: int) -> wire.Load:
+    return wire.Load(
+        key=f"m@{number}",
+        name="m",
+        adapter="tensor-graph",
+        directory="",
+        graph="",
+        tokenizer="",
+        max_tokens=0,
+        dimensions=0,
+        options={},
+    )
+
+
+def test_a_version_that_comes_back_is_loaded_again() -> None:
+    told: list[wire.Command] = []
+    held = HeldModels(
+        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+    )
+
+    def ask_for(number: int) -> None:
+        held.want(version(number))
+        held.send_wanted()
+
+    def opened(number: int) -> None:
+        held.hear(wire.Loaded(f"m@{number}", "m", "CPUExecutionProvider", 0.0, 0))
+
+    ask_for(1)
+    opened(1)
+    ask_for(2)
+    held.hear(wire.Unloaded("m@1", "m", 0))  # it made way, unasked
+    opened(2)
+    ask_for(1)
+    held.hear(wire.Unloaded("m@2", "m", 0))
+    opened(1)
+
+    assert [load.key for load in told if isinstance(load, wire.Load)] == ["m@1", "m@2", "m@1"]
+    assert list(held.open) == ["m@1"]
+
+
+def test_a_version_that_a_waiting_request_brought_back_lets_the_other_be_told_again() -> None:
+    told: list[wire.Command] = []
+    held = HeldModels(
+        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+    )
+    held.want(version(2))
+    held.send_wanted()
+    held.send(version(1))  # of a request from before the switch
+    held.hear(wire.Unloaded("m@2", "m", 0))
+    held.send_wanted()
+
+    assert [load.key for load in told if isinstance(load, wire.Load)] == ["m@2", "m@1", "m@2"]
