@@ -139,15 +139,17 @@ class Ocr(Adapter):
         # Borders make it at most four times as long as wide.
         wide = max(width, height // 4) if height > _SLIM * width else width
         high = max(height, width // 4) if width > _SLIM * height else height
-        left, top = (wide - width) // 2, (high - height) // 2
-        whole = letterbox(picture, (wide, high), (0, 0, 0)) if left or top else picture
         ratio = max(1.0, self._shorter / min(wide, high))
         if max(wide, high) > self._longer:
             ratio = max(self._longer / max(wide, high), self._shorter / min(wide, high))
             ratio = min(1.0, ratio)
         seen_w, seen_h = (max(1, round(side * ratio / _STEP)) * _STEP for side in (wide, high))
-        seen = whole.resize((seen_w, seen_h), 2)  # bilinear
-        return _Page(picture, seen, left, top, (wide / seen_w, high / seen_h))
+        scale = wide / seen_w, high / seen_h
+        # Borders come last: around 60,000 x 1,000 pixels they would be 840 million.
+        size = max(1, round(width / scale[0])), max(1, round(height / scale[1]))
+        seen = letterbox(picture.resize(size, 2), (seen_w, seen_h), (0, 0, 0))  # 2: bilinear
+        left, top = (seen_w - size[0]) // 2 * scale[0], (seen_h - size[1]) // 2 * scale[1]
+        return _Page(picture, seen, round(left), round(top), scale)
 
     def _find(self, page: _Page) -> list[Points]:
         image = pixels(page.seen)[:, :, ::-1].transpose(2, 0, 1)[None]
