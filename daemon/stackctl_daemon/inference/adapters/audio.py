@@ -36,6 +36,8 @@ _RATES, _CHANNELS = (4_000, 384_000), (1, 32)
 # Writers that cannot seek back leave the length of the data open.
 _OPEN_ENDED = (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000)
 _BLOCK = 1 << 20
+_LOUDEST = 1e6
+"""Of floats; integers written as floats reach 2**15. Squares of far more are infinite."""
 # Zeros of the sinc on each side, and the shape of its Kaiser window.
 _ZEROS, _BETA = 64, 9.0
 _MAGIC = {
@@ -183,10 +185,12 @@ def _mix(raw: memoryview, found: _Format, first: int) -> FloatArray:
         values = wide.view("<i4")[:, 0] * np.float32(2.0**-31)
     elif found.kind == _FLOAT:
         values = stored.astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(values))
+        bad = np.flatnonzero(~(np.abs(values) <= _LOUDEST))  # so NaN is found too
         if bad.size:
             at = first + int(bad[0]) // found.channels
-            raise _invalid(f"sample {at} of the sound is {values[bad[0]]}, expected a number")
+            raise _invalid(
+                f"sample {at} of the sound is {values[bad[0]]}, expected a number, of full scale 1"
+            )
     elif found.bits == 8:
         values = (stored.astype(np.float32) - 128) * np.float32(2.0**-7)
     else:

@@ -85,6 +85,7 @@ HOLED = np.where(np.arange(RATE) == 77, np.nan, SOUND)
         (wav(SOUND)[:-1000], "ends after 31000 of 32000 bytes"),
         (wav([]), "no samples"),
         (wav(HOLED, kind="<f4"), "sample 77 of the sound is nan"),
+        (wav(np.full(RATE, 3e38), kind="<f4"), "sample 0 of the sound is 3.0"),
         (wav(SOUND, tag=6), "tag 6"),
         (wav(SOUND, rate=100), "100 samples a second, expected 4000 to 384000"),
         (wav(np.zeros((10, 33))), "33 channels"),
