@@ -166,8 +166,11 @@ def measure(
     """
     run(_turn(inputs, 0, load.per_request))  # loads the model
     began = clock()
+    settling = _Tally()
     while clock() - began < min(_SETTLE_S, load.seconds / 4):
-        run(_turn(inputs, 0, load.per_request))
+        settling.ask(run, _turn(inputs, 0, load.per_request))
+        if settling.error:
+            raise settling.error
     tally, tickets = _Tally(), iter(range(MOST_REQUESTS))
     cpu, start = time.process_time(), clock()
 

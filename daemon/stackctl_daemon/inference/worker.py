@@ -93,7 +93,10 @@ class Worker:
         """Give every request back for another device; what is open here is lost with ours."""
         waiting = list(self._pending)
         while not self._inbox.empty():
-            got = self._inbox.get(block=False)
+            try:
+                got = self._inbox.get(block=False)
+            except queue.Empty:
+                break  # the rest of a frame is not here: the daemon asks elsewhere for it
             if got and isinstance(got[1], wire.Run):
                 waiting.append(got[1].id)
         for number in waiting:
