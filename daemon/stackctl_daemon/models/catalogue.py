@@ -17,6 +17,7 @@ from stackctl.contracts.model import ModelEntry
 from stackctl.errors import BadConfig, Invalid, NotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -40,6 +41,20 @@ def check_name(name: str) -> str:
 def is_file_name(name: str) -> bool:
     """Tell whether a model's file may be named so."""
     return bool(_FILE.fullmatch(name))
+
+
+def check_alias(alias: str) -> str:
+    """Give an alias back if it can be one: a name, or a hub's ``OWNER/NAME``.
+
+    Raises:
+        Invalid: it cannot.
+    """
+    if not _ALIAS.fullmatch(alias):
+        raise Invalid(
+            f'alias "{alias[:80]}" is not a name or OWNER/NAME of letters, digits, ".", "_", "-"',
+            hint="stackctl models list",
+        )
+    return alias
 
 
 def read_entry(file: Path) -> ModelEntry:
@@ -84,7 +99,8 @@ def resolve(entries: dict[str, ModelEntry], name: str) -> ModelEntry:
     for entry in entries.values():
         if name in entry.aliases:
             return entry
-    raise NotFound(f'no model "{name}" in the catalogue', hint="stackctl models list")
+    shown = name if len(name) <= 80 else f"{name[:80]}..."
+    raise NotFound(f'no model "{shown}" in the catalogue', hint="stackctl models list")
 
 
 def to_toml(entry: ModelEntry) -> str:

@@ -123,7 +123,15 @@ class ModelService:
 
     async def take(self, request: ModelImport) -> Model:
         """Import a model from a directory; see `Store.take`."""
-        entry = await self._on_disk(lambda: self._store.take(request))
+
+        def copy() -> ModelEntry:
+            claimed = {"default": self._default}
+            for entry in self._entries().values():
+                claimed |= dict.fromkeys((alias.lower() for alias in entry.aliases), entry.name)
+                claimed[entry.name] = entry.name
+            return self._store.take(request, claimed)
+
+        entry = await self._on_disk(copy)
         return await self._on_disk(lambda: self._model(entry, imported=True))
 
     async def _on_disk(self, work: Callable[[], T]) -> T:

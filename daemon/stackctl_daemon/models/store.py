@@ -9,9 +9,10 @@ owner runs it in an executor.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from stackctl_daemon.models.bert_graph import GRAPH_FILE, build_graph, graph_pro
 from stackctl_daemon.models.bert_int8_graph import GRAPH_FILE as INT8_FILE
 from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
 from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_problem
-from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
+from stackctl_daemon.models.catalogue import check_alias, check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
 from stackctl_daemon.models.fetch import sync_directory
 from stackctl_daemon.models.importing import ENTRY, make_entry, names_of, read_description
@@ -173,12 +174,16 @@ class Store:
         shutil.rmtree(trash, ignore_errors=True)
         return True
 
-    def take(self, request: ModelImport) -> ModelEntry:
+    def take(self, request: ModelImport, claimed: Mapping[str, str] | None = None) -> ModelEntry:
         """Copy a model from a directory, with the entry that `importing` makes of it.
+
+        Args:
+            request: its name, and where it is.
+            claimed: models by the names and aliases that are theirs.
 
         Raises:
             Invalid: the directory is not a model of a kind that we know.
-            Conflict: a model of this name is here.
+            Conflict: a model of this name is here, or an alias is another's.
             DiskFull: there is no space; nothing is left behind.
         """
         source, target = Path(request.path), self.directory(request.name)
@@ -188,6 +193,13 @@ class Store:
                 hint=f"stackctl models remove {request.name}",
             )
         description = read_description(source)
+        for alias in description.aliases if description else ():
+            owner = (claimed or {}).get(check_alias(alias).lower(), request.name)
+            if owner != request.name:
+                raise Conflict(
+                    f'alias "{alias}" of {source / ENTRY} is one of model "{owner}"',
+                    hint=f"${{EDITOR:-vi}} {shlex.quote(str(source / ENTRY))}",
+                )
         names = names_of(source, request.name, description)
         self.root.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=self.root))

@@ -38,12 +38,13 @@ def read(content_type: str, body: bytes) -> list[Part]:
             f'the content type "{content_type[:80]}" is not {CONTENT_TYPE} with a boundary'
         )
     delimiter = b"\r\n--" + boundary.encode("latin-1")
-    pieces = (b"\r\n" + body).split(delimiter)
+    # Not all of them: a body of nothing but boundaries would be millions of pieces.
+    pieces = (b"\r\n" + body).split(delimiter, MAX_PARTS + 2)
     # Before the first delimiter stands a preamble, after the last one "--" and an epilogue.
+    if len(pieces) - 2 > MAX_PARTS:
+        raise Invalid(f"the form has more than {MAX_PARTS} parts")
     if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
         raise Invalid("the form does not end with its boundary")
-    if len(pieces) - 2 > MAX_PARTS:
-        raise Invalid(f"the form has {len(pieces) - 2} parts, expected at most {MAX_PARTS}")
     return [_part(piece) for piece in pieces[1:-1]]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stackctl.contracts.model import ModelEntry, ModelImport
-from stackctl.errors import Invalid
+from stackctl.errors import Conflict, Invalid
 from stackctl_daemon.inference.adapters import ADAPTERS
 from stackctl_daemon.models.importing import TASKS
 from stackctl_daemon.models.store import Store
@@ -116,3 +116,24 @@ def test_two_graphs_need_an_entry(source: Path) -> None:
 
 def test_every_adapter_has_a_task() -> None:
     assert sorted(TASKS) == sorted(ADAPTERS)
+
+
+def test_an_alias_of_another_model_is_not_taken(source: Path) -> None:
+    (source / "entry.toml").write_text(
+        'adapter = "tensor-graph"\naliases = ["Own", "Whisper-1"]\n'
+    )
+    store = Store(source.parent / "models")
+    request = ModelImport(name="mine", path=str(source))
+
+    with pytest.raises(Conflict, match=r'alias "Whisper-1" of .* is one of model "whisper"'):
+        store.take(request, {"whisper-1": "whisper"})
+    assert store.imported() == {}
+    assert store.take(request, {"own": "mine"}).aliases == ["Own", "Whisper-1"]
+
+
+@pytest.mark.parametrize("alias", ["../x", "a/b/c", "", "a b", "/etc"])
+def test_an_alias_is_a_name(source: Path, alias: str) -> None:
+    (source / "entry.toml").write_text(f'adapter = "tensor-graph"\naliases = ["{alias}"]\n')
+
+    with pytest.raises(Invalid, match="is not a name"):
+        Store(source.parent / "models").take(ModelImport(name="mine", path=str(source)))
