@@ -20,6 +20,9 @@ from stackctl_daemon.inference.ports import Room
 from stackctl_daemon.inference.state_file import StateFile
 from stackctl_daemon.inference.worker_handle import WorkerHandle
 
+TELLING_BYTES = 1 << 20
+"""Files of a model below which what it took tells nothing of larger ones."""
+LEAST_FACTOR, MOST_FACTOR = 0.5, 4.0
 FIRST_FACTOR = 1.5
 """Memory over file size while nothing was measured: weights are repacked, and tokenizers grow."""
 WORKER_BYTES = 60_000_000
@@ -58,14 +61,16 @@ class Predictor:
         known = self._known.get(f"{kind}:{load.key}")
         if known:
             return Need(known.memory_bytes, "measured when it was last loaded")
+        # Of a graph of kilobytes the libraries' share is thousands of times its files.
         ratios = [
             measured.memory_bytes / measured.file_bytes
             for name, measured in self._known.items()
-            if name.startswith(f"{kind}:") and measured.file_bytes
+            if name.startswith(f"{kind}:") and measured.file_bytes >= TELLING_BYTES
         ]
         factor = statistics.median(ratios) if ratios else FIRST_FACTOR
+        factor = min(max(factor, LEAST_FACTOR), MOST_FACTOR)
         size = self._file_bytes(load)
-        told = "as others took" if ratios else "nothing was loaded here yet"
+        told = "as others took" if ratios else "nothing of its like was loaded here yet"
         return Need(int(size * factor), f"{size} bytes of files x {factor:.2f}, {told}")
 
     def learn(self, load: wire.Load, kind: str, memory_bytes: int) -> bool:

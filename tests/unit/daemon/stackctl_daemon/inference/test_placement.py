@@ -18,8 +18,10 @@ from stackctl.contracts.model import ModelEntry
 from stackctl.errors import StackctlError
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.devices.simulated import SimulatedBackend, SimulatedDevice
-from stackctl_daemon.inference.placement import NoRoom
+from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.placement import Measured, NoRoom, Predictor
 from stackctl_daemon.inference.service import InferenceService
+from stackctl_daemon.inference.state_file import StateFile
 
 MODEL_BYTES = 300_000_000
 GPU_BYTES = 1_000_000_000
@@ -272,3 +274,21 @@ def test_a_device_of_another_name_is_refused(tmp_path: Path) -> None:
             await rig.load("first", device="cuda:9")
 
     rig(tmp_path, body, gpu(0))
+
+
+def test_tiny_models_tell_nothing_of_what_large_ones_take(tmp_path: Path) -> None:
+    def load(name: str, size: int) -> wire.Load:
+        folder = tmp_path / name
+        folder.mkdir()
+        with (folder / "model.bin").open("wb") as file:
+            file.truncate(size)
+        return wire.Load(name, name, "tensor-graph", str(folder), "", "", 0, 0)
+
+    predictor = Predictor(StateFile(None, Measured))
+    for number in range(5):
+        predictor.learn(load(f"tiny-{number}", 2000), "cpu", 3_000_000)
+    large = load("large", 20_000_000)
+
+    assert predictor.need(large, "cpu").memory_bytes <= 4 * 20_000_000
+    predictor.learn(load("other", 10_000_000), "cpu", 12_000_000)
+    assert predictor.need(large, "cpu").memory_bytes == 24_000_000
