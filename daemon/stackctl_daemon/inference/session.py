@@ -24,6 +24,8 @@ _LOST = re.compile(
     r"|GPU is lost|device-side assert|illegal memory access"
 )
 
+_NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate memory|out of memory")
+
 
 class DeviceUnusable(Failed):
     """The device cannot run the model; another one may."""
@@ -89,7 +91,9 @@ class OrtSession:
         try:
             self._session = ort.InferenceSession(source, options, providers=choice.providers)
         except Exception as err:  # ORT's own exceptions share no base class
-            raise Failed(f"ONNX Runtime cannot open {graph}: {err}") from err
+            # No memory for a graph is the device's fault: another may have it.
+            kind = DeviceUnusable if _NO_MEMORY.search(str(err)) else Failed
+            raise kind(f"ONNX Runtime cannot open {graph}: {err}") from err
         got = self._session.get_providers()
         if got[0] != choice.wanted:
             raise DeviceUnusable(

@@ -217,7 +217,7 @@ def _from_json(tensor: InputTensor) -> Array:
         )
     try:
         given = np.asarray(tensor.data)
-        if dtype == np.uint64 and given.dtype.kind in "fO":
+        if dtype == np.uint64 and given.dtype.kind in ("f", "O"):
             # numpy takes numbers on both sides of 2**63 for floats, and loses their last digits.
             given = _whole(np.asarray(tensor.data, object))
     except ValueError as err:

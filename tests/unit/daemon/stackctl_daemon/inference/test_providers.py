@@ -103,3 +103,26 @@ def test_only_a_lost_device_is_the_devices_fault(tmp_path: Path, text: str, lost
         session.run(None, {})
 
     assert isinstance(caught.value, DeviceUnusable) == lost
+
+
+@pytest.mark.parametrize(
+    ("text", "device"),
+    [
+        ("Exception during initialization: std::bad_alloc", True),
+        ("BFCArena::AllocateRawInternal Failed to allocate memory", True),
+        ("Protobuf parsing failed", False),
+    ],
+)
+def test_no_memory_for_a_graph_is_the_devices_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, device: bool
+) -> None:
+    def session(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    graph = write_graph(tmp_path, pooled=True)
+    monkeypatch.setattr(ort, "InferenceSession", session)
+
+    with pytest.raises(Failed) as caught:
+        DevicePolicy("cpu").open(graph)
+
+    assert isinstance(caught.value, DeviceUnusable) == device
