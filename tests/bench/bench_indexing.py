@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness import Stack
 
+from stackctl_daemon.models.bert_graph import build_graph
+
 BATCH_TOKENS = 512
 
 
@@ -35,7 +37,7 @@ def raw_loop(model: Path, texts: list[str]) -> float:
         options = ort.SessionOptions()
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = next(model.rglob("*.onnx"))
+        graph = build_graph(model)
         state["session"] = ort.InferenceSession(
             str(graph), options, providers=["CPUExecutionProvider"]
         )

@@ -1,8 +1,9 @@
 """Embedding through the daemon, beside a raw ONNX Runtime loop and other servers.
 
-Everybody runs MiniLM in float32 on one thread. The raw loop and the device's worker are pinned
-to core 0; the daemon, the peers' HTTP processes and the client to core 1 (where there is one),
-so that who serves does not compete with who computes; peers that compute where they serve may
+Everybody runs MiniLM in float32 on one thread; the raw loop and the peers that run user code are
+given our graph, which leaves padding out. The raw loop and the device's worker are pinned to core
+0; the daemon, the peers' HTTP processes and the client to core 1 (where there is one), so that who
+serves does not compete with who computes; peers that compute where they serve may
 use both. One text a request, a closed loop of 1, 16 and 64 clients, the same client for all.
 
 Each cell is measured between two windows of the raw loop, in rounds that alternate between the
@@ -35,6 +36,8 @@ from harness import model_cache
 from peers import servers
 from peers.load import Measured, drive
 from tokenizers import Tokenizer
+
+from stackctl_daemon.models.bert_graph import build_graph
 
 ROOT = Path(__file__).resolve().parents[2]
 WALL, CPU, ADDED_MS, PEER_CPU, DEVICES = 0.92, 0.88, 0.7, 1.3, 1.9
@@ -75,7 +78,7 @@ class Raw:
 
     def __init__(self, model: Path, core: int, texts: dict[int, list[str]]) -> None:
         command = [sys.executable, str(Path(servers.HERE) / "raw_loop.py")]
-        command += [str(next(model.glob("*.onnx"))), str(model / "tokenizer.json"), str(core)]
+        command += [str(build_graph(model)), str(model / "tokenizer.json"), str(core)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -1,7 +1,9 @@
 """Which inputs are computed together; refuses to know how.
 
 A batch costs what its padding costs: ``longest * count``. So inputs of like length go
-together, around one that is due, within a bound of padded cost. Who is due: the input that has
+together, around one that is due, within a bound of padded cost. A graph that packs computes no
+padding but in attention, whose scores are ``longest`` squared for each input; there, what is
+about as long is taken as it came. Who is due: the input that has
 waited longest of the user who had the smallest share so far (start-time fair queueing: Goyal,
 Vin and Cheng, SIGCOMM 1996), so that a user with one question is not behind another's million.
 """
@@ -14,6 +16,27 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
+
+
+_LIKE = 32
+"""Tokens of length within which inputs of a graph that packs are taken in order of arrival."""
+_SCORES_PER_TOKEN = 1000
+"""Attention scores (a layer has them for each head) that cost as much as the rest of a token: 12
+heads, 384 wide, one core (ADR 8)."""
+
+
+def batch_cost(count: int, longest: int, total: int, *, packed: bool) -> int:
+    """Give what a batch costs, in tokens.
+
+    Args:
+        count: its inputs.
+        longest: tokens of the longest.
+        total: tokens of all.
+        packed: the graph leaves padding out.
+    """
+    if packed:
+        return total + count * longest * longest // _SCORES_PER_TOKEN
+    return count * longest
 
 
 @dataclass(slots=True, order=True)
@@ -35,7 +58,8 @@ class Item(Generic[R]):
 class LengthQueue(Generic[R]):
     """Waiting inputs of one model and priority."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, packed: bool = False) -> None:
+        self._packed = packed
         self._by_length: list[Item[R]] = []
         self._by_arrival: dict[int, deque[Item[R]]] = {}
         self._share: dict[int, float] = {}
@@ -51,7 +75,7 @@ class LengthQueue(Generic[R]):
 
     def add(self, item: Item[R]) -> None:
         """Queue an input."""
-        insort(self._by_length, item)
+        insort(self._by_length, item, key=self._place)
         waiting = self._by_arrival.get(item.user)
         if waiting is None:
             # Whoever comes anew begins level with the least served, and saves up nothing.
@@ -67,23 +91,17 @@ class LengthQueue(Generic[R]):
         self._settle()
 
     def take(self, budget: int) -> list[Item[R]]:
-        """Take the input that is due and its nearest in length, at least one; shortest first."""
+        """Take the input that is due and what goes well with it, at least one.
+
+        Of a batch that nobody would be left behind, half is taken where half is enough for the
+        device: else it idles while those who were answered ask again, all at once.
+        """
         user = min(self._share, key=lambda u: (self._share[u], self._by_arrival[u][0].number))
         anchor = self._by_arrival[user][0]
-        low = bisect_left(self._by_length, anchor)
-        high = low + 1
         items = self._by_length
-        while True:
-            count = high - low + 1
-            longest = items[high - 1].length
-            below = low > 0 and longest * count <= budget
-            above = high < len(items) and items[high].length * count <= budget
-            if not (below or above):
-                break
-            if below and above:
-                # The smaller step in length pads less.
-                below = longest - items[low - 1].length <= items[high].length - longest
-            low, high = (low - 1, high) if below else (low, high + 1)
+        low, high, cost = self._around(anchor, budget)
+        if high - low == len(items) and cost >= budget // 2:
+            low, high, cost = self._around(anchor, cost // 2)
         batch = items[low:high]
         del items[low:high]
         for item in batch:
@@ -91,6 +109,38 @@ class LengthQueue(Generic[R]):
             self._share[item.user] += item.length
         self._settle()
         return batch
+
+    def _around(self, anchor: Item[R], budget: int) -> tuple[int, int, int]:
+        """Give the bounds of a batch by length around an input, and its cost."""
+        items = self._by_length
+        low = bisect_left(items, self._place(anchor), key=self._place)
+        high = low + 1
+        longest = total = anchor.length
+        cost = self._cost(1, longest, total)
+        while True:
+            count = high - low + 1
+            before = items[low - 1].length if low > 0 else None
+            after = items[high].length if high < len(items) else None
+            if before and self._cost(count, max(longest, before), total + before) > budget:
+                before = None
+            if after and self._cost(count, max(longest, after), total + after) > budget:
+                after = None
+            if before is None and after is None:
+                return low, high, cost
+            # The smaller step in length pads less.
+            below = after is None or (
+                before is not None and abs(longest - before) <= abs(after - longest)
+            )
+            taken = (before if below else after) or 0
+            longest, total = max(longest, taken), total + taken
+            low, high = (low - 1, high) if below else (low, high + 1)
+            cost = self._cost(count, longest, total)
+
+    def _place(self, item: Item[R]) -> tuple[int, int]:
+        return item.length // _LIKE if self._packed else item.length, item.number
+
+    def _cost(self, count: int, longest: int, total: int) -> int:
+        return batch_cost(count, longest, total, packed=self._packed)
 
     def _settle(self) -> None:
         for user, waiting in list(self._by_arrival.items()):

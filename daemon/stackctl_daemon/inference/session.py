@@ -50,7 +50,7 @@ class DevicePolicy:
         profiles: Mapping[str, Profile] | None = None,
     ) -> OrtSession:
         """Open a graph; see `adapters.base.OpenSession`."""
-        return OrtSession(graph, self, outputs, profiles)
+        return OrtSession(suited(graph, self.kind), self, outputs, profiles)
 
 
 class OrtSession:
@@ -133,6 +133,16 @@ class OrtSession:
             raise Failed(f"ONNX Runtime: {err}") from err
         tensors: list[Array] = found
         return tensors
+
+
+def suited(graph: Path, kind: str) -> Path:
+    """Give the form of a graph for a kind of device.
+
+    A shape that hangs on values stalls a GPU: beside a graph that packs its tokens lies one that
+    pads them.
+    """
+    padded = graph.with_suffix(".padded.onnx")
+    return padded if kind == "cuda" and padded.exists() else graph
 
 
 def _tapped(graph: Path, outputs: Sequence[str]) -> bytes:

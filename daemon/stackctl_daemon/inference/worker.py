@@ -260,10 +260,10 @@ class Worker:
             return
         end = time.monotonic()
         cost = sum(item.length for item in batch)
-        longest = max(item.length for item in batch)
-        waited = start - min(item.request.arrived for item in batch)
         tokens = sum(item.unit.tokens for item in batch)
-        padded = longest * len(batch) if tokens else 0
+        padded = tokens if model.packed else max(item.length for item in batch) * len(batch)
+        waited = start - min(item.request.arrived for item in batch)
+        padded = padded if tokens else 0
         self._corked = True  # the batch's answers leave together
         self._send(wire.Computed(model.load.name, len(batch), tokens, end - start, padded, waited))
         for item, result in zip(batch, results, strict=True):

@@ -37,15 +37,21 @@ class Model:
     load: wire.Load
     adapter: Adapter | None
     fault: wire.LoadFailed | None = None
-    queues: dict[str, LengthQueue[Pending]] = field(
-        default_factory=lambda: {name: LengthQueue() for name in PRIORITIES}
-    )
+    queues: dict[str, LengthQueue[Pending]] = field(init=False)
     streams: int = 0
     loaded: wire.Loaded | None = None
     budget: int = 0
     """As calibrated; 0: the adapter's own."""
     sample: Unit | None = None
     """The last input made ready: what a kind that reads no text is calibrated with."""
+
+    def __post_init__(self) -> None:
+        self.queues = {name: LengthQueue(packed=self.packed) for name in PRIORITIES}
+
+    @property
+    def packed(self) -> bool:
+        """Its graph leaves padding out."""
+        return self.adapter is not None and self.adapter.packed
 
     @property
     def idle(self) -> bool:

@@ -3,6 +3,13 @@
 The weights stay where they are: the graph names their offsets as external data, so a model is
 on disk once and its pages are shared. Linear weights are ``[out, in]``, which is Gemm's
 ``transB``: no transposed copies in memory.
+
+Padding is not computed: the tokens of a batch are packed before the first layer, and only
+attention, which goes by text, spreads them out again. A batch of 14 to 18 tokens a text takes
+.89 of the time that it takes padded, one of 8 to 64 .59, one of 8 to 200 .41, and one without
+padding 1.00 to 1.03 (one core, ADR 8); the vectors are the same to the last bit. How many tokens
+are left depends on the mask, which stalls a GPU and forbids CUDA graphs and TensorRT, so a padded
+graph lies beside for those.
 Source: Devlin et al. 2019; `modeling_bert.py` of transformers for the names of the tensors.
 """
 
@@ -19,9 +26,11 @@ from stackctl.errors import Invalid
 from stackctl_daemon.models import onnx_wire as wire
 from stackctl_daemon.models.safetensors import TensorSlice, read_header
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Part of the graph's file name: a change of the recipe builds anew."""
 GRAPH_FILE = f"graph-v{GRAPH_VERSION}.onnx"
+PADDED_FILE = f"graph-v{GRAPH_VERSION}.padded.onnx"
+"""What a session on a GPU opens in place of it."""
 
 _OPSET = 17  # the first with LayerNormalization
 _DTYPES = {"F32": wire.FLOAT, "F16": wire.FLOAT16, "BF16": wire.BFLOAT16}
@@ -29,7 +38,9 @@ _ANCHOR = "embeddings.word_embeddings.weight"
 
 
 def build_graph(directory: Path) -> Path:
-    """Write the graph of ``config.json`` and ``model.safetensors`` beside them, where it differs.
+    """Write the graphs of ``config.json`` and ``model.safetensors`` beside them, if they differ.
+
+    Gives the one that packs.
 
     Inputs ``input_ids``, ``attention_mask``, ``token_type_ids``: int64 ``(batch, tokens)``.
     Outputs ``sentence_embedding``: float32 ``(batch, dims)``, mean-pooled, L2-normalised;
@@ -38,43 +49,55 @@ def build_graph(directory: Path) -> Path:
     Raises:
         Invalid: the configuration or the tensors are not those of a BERT encoder.
     """
-    target, data = directory / GRAPH_FILE, _expected(directory)
-    if _holds(target, data):
-        return target
-    handle, name = tempfile.mkstemp(prefix=".graph-", dir=directory)
+    for name, data in _expected(directory).items():
+        if not holds(directory / name, data):
+            replace(directory / name, data)
+    return directory / GRAPH_FILE
+
+
+def graph_problem(directory: Path) -> str:
+    """Tell what is wrong with the graphs on disk; "" when nothing, or when they are yet to build.
+
+    Raises:
+        Invalid: as `build_graph`.
+    """
+    if not (directory / GRAPH_FILE).exists():
+        return ""
+    for name, data in _expected(directory).items():
+        if not holds(directory / name, data):
+            return f"{name} is not what the model's files make; the next use makes it anew"
+    return ""
+
+
+def _expected(directory: Path) -> dict[str, bytes]:
+    """Give the files, the packed graph last: it is never there without the other."""
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    tensors = read_header(directory / "model.safetensors")
+    return {
+        PADDED_FILE: encode_graph(config, tensors, make=PaddedBuilder),
+        GRAPH_FILE: encode_graph(config, tensors),
+    }
+
+
+def holds(file: Path, data: bytes) -> bool:
+    """Tell whether a file has these bytes."""
+    try:
+        return file.stat().st_size == len(data) and file.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def replace(file: Path, data: bytes) -> None:
+    """Write a derived file in one durable step."""
+    handle, name = tempfile.mkstemp(prefix=".graph-", dir=file.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).replace(target)
+        Path(name).replace(file)
     finally:
         Path(name).unlink(missing_ok=True)
-    return target
-
-
-def graph_problem(directory: Path) -> str:
-    """Tell what is wrong with the graph on disk; "" when nothing, or when it is yet to build.
-
-    Raises:
-        Invalid: as `build_graph`.
-    """
-    target = directory / GRAPH_FILE
-    if not target.exists() or _holds(target, _expected(directory)):
-        return ""
-    return f"{GRAPH_FILE} is not what the model's files make; the next use makes it anew"
-
-
-def _expected(directory: Path) -> bytes:
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    return encode_graph(config, read_header(directory / "model.safetensors"))
-
-
-def _holds(file: Path, data: bytes) -> bool:
-    try:
-        return file.stat().st_size == len(data) and file.read_bytes() == data
-    except FileNotFoundError:
-        return False
 
 
 def encode_graph(
@@ -119,8 +142,10 @@ def encode_graph(
 class Builder:
     """Collects nodes and initializers; every method gives the name of its output.
 
-    Token vectors run as ``(batch * tokens, hidden)``, the shape that Gemm takes.
+    Token vectors run as ``(kept tokens, hidden)``, the shape that Gemm takes.
     """
+
+    metadata = {"packed": "1"}
 
     def __init__(
         self,
@@ -184,7 +209,7 @@ class Builder:
         current = self._embeddings()
         for number in range(layers):
             current = self._layer(f"encoder.layer.{number}", current)
-        self.op("Reshape", "last_hidden_state", current, "tokens_shape")
+        self.op("Reshape", "last_hidden_state", self.spread(current), "tokens_shape")
         self._pool()
         free = ("batch", "tokens")
         names = ("input_ids", "attention_mask", "token_type_ids")
@@ -198,7 +223,16 @@ class Builder:
                 wire.value_info("last_hidden_state", wire.FLOAT, (*free, self.hidden)),
             ],
             opset=_OPSET,
+            metadata=self.metadata,
         )
+
+    def pack(self, flat: str) -> str:
+        """Leave padding out of ``(batch * tokens, ...)``."""
+        return self.op("Gather", f"{flat}.packed", flat, "kept", axis=0)
+
+    def spread(self, packed: str) -> str:
+        """Undo `pack`; padding gets the vector of a token before it, and stays masked."""
+        return self.op("Gather", f"{packed}.spread", packed, "place", axis=0)
 
     def _constants(self) -> None:
         width = self.hidden // self.heads
@@ -224,18 +258,35 @@ class Builder:
         self.op("Sub", "mask.off", "one", "mask")
         self.op("Mul", "mask.score", "mask.off", "hidden_score")
         self.op("Unsqueeze", "mask.bias", "mask.score", "axes_1_2")
+        self._indices()
+
+    def _indices(self) -> None:
+        """Say where kept tokens stand among all, and where each of all stands among the kept."""
+        self.ints("flat", -1)
+        self.initializers += [wire.int64_scalar("first", 0), wire.int64_scalar("step", 1)]
+        flat = self.op("Reshape", "mask.flat", "attention_mask", "flat")
+        self.op("Reshape", "kept", self.op("NonZero", "kept.row", flat), "flat")
+        before = self.op(
+            "Sub", "place.before", self.op("CumSum", "place.sum", flat, "first"), "step"
+        )
+        self.op("Max", "place", before, "first")
 
     def _embeddings(self) -> str:
+        def row(weights: str, output: str, index: str) -> str:
+            return self.op("Gather", output, weights, index, axis=0)
+
+        def flat(name: str) -> str:
+            return self.pack(self.op("Reshape", f"{name}.flat", name, "flat"))
+
         scope = "embeddings"
-        words = self.op("Gather", "words", self.weight(_ANCHOR), "input_ids", axis=0)
+        words = row(self.weight(_ANCHOR), "words", flat("input_ids"))
         types = self.weight(f"{scope}.token_type_embeddings.weight")
-        kinds = self.op("Gather", "kinds", types, "token_type_ids", axis=0)
+        kinds = row(types, "kinds", flat("token_type_ids"))
+        width = self.op("Squeeze", "token_count.scalar", "token_count", "axis_0")
         positions = self.weight(f"{scope}.position_embeddings.weight")
-        places = self.op("Slice", "places", positions, "axis_0", "token_count", "axis_0")
+        places = row(positions, "places", self.op("Mod", "position", "kept", width))
         both = self.op("Add", "words_kinds", words, kinds)
-        total = self.op("Add", "embedded", both, places)
-        flat = self.op("Reshape", "embedded.flat", total, "flat_shape")
-        return self.norm(f"{scope}.LayerNorm", flat)
+        return self.norm(f"{scope}.LayerNorm", self.op("Add", "embedded", both, places))
 
     def _layer(self, scope: str, source: str) -> str:
         mixed = self._attention(f"{scope}.attention", source)
@@ -246,7 +297,7 @@ class Builder:
 
     def _attention(self, scope: str, source: str) -> str:
         def head(name: str, *order: int) -> str:
-            flat = self.linear(f"{scope}.self.{name}", source)
+            flat = self.spread(self.linear(f"{scope}.self.{name}", source))
             split = self.op("Reshape", f"{scope}.{name}.split", flat, "heads_shape")
             return self.op("Transpose", f"{scope}.{name}", split, perm=order)
 
@@ -258,7 +309,7 @@ class Builder:
         weights = self.op("Softmax", f"{scope}.weights", masked, axis=-1)
         mixed = self.op("MatMul", f"{scope}.mixed", weights, value)
         merged = self.op("Transpose", f"{scope}.merged", mixed, perm=(0, 2, 1, 3))
-        flat = self.op("Reshape", f"{scope}.flat", merged, "flat_shape")
+        flat = self.pack(self.op("Reshape", f"{scope}.flat", merged, "flat_shape"))
         dense = self.linear(f"{scope}.output.dense", flat)
         total = self.op("Add", f"{scope}.sum", dense, source)
         return self.norm(f"{scope}.output.LayerNorm", total)
@@ -282,3 +333,32 @@ class Builder:
         length = self.op("ReduceL2", "pool.length", mean, axes=(1,), keepdims=1)
         safe_length = self.op("Max", "pool.length_safe", length, "tiny")
         self.op("Div", "sentence_embedding", mean, safe_length)
+
+
+class PaddedBuilder(Builder):
+    """Computes padding along: every shape follows from those of the inputs."""
+
+    metadata: dict[str, str] = {}
+
+    def pack(self, flat: str) -> str:
+        """Keep padding."""
+        return flat
+
+    def spread(self, packed: str) -> str:
+        """Nothing was left out."""
+        return packed
+
+    def _indices(self) -> None:
+        pass
+
+    def _embeddings(self) -> str:
+        scope = "embeddings"
+        words = self.op("Gather", "words", self.weight(_ANCHOR), "input_ids", axis=0)
+        types = self.weight(f"{scope}.token_type_embeddings.weight")
+        kinds = self.op("Gather", "kinds", types, "token_type_ids", axis=0)
+        positions = self.weight(f"{scope}.position_embeddings.weight")
+        places = self.op("Slice", "places", positions, "axis_0", "token_count", "axis_0")
+        both = self.op("Add", "words_kinds", words, kinds)
+        total = self.op("Add", "embedded", both, places)
+        flat = self.op("Reshape", "embedded.flat", total, "flat_shape")
+        return self.norm(f"{scope}.LayerNorm", flat)

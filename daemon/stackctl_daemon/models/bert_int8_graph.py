@@ -4,7 +4,7 @@ Weights are int8 a column with a scale each (per channel, symmetric), activation
 range of what comes in (dynamic). Embeddings, norms and attention stay float32. The sequence
 ``DynamicQuantizeLinear, MatMulInteger, Cast, Mul`` is what ONNX Runtime fuses into one kernel.
 What it loses is measured by ``tests/quality/int8.py``. A result depends, in its last digits, on
-what shares its batch: the range is the batch's.
+what shares its batch: the range is that of the batch's tokens.
 Source: Jacob et al. 2018, section 2; ONNX operators DynamicQuantizeLinear-11 and
 MatMulInteger-10.
 """
@@ -12,8 +12,6 @@ MatMulInteger-10.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,10 @@ import numpy as np
 
 from stackctl.errors import Invalid
 from stackctl_daemon.models import onnx_wire as wire
-from stackctl_daemon.models.bert_graph import Builder, encode_graph
+from stackctl_daemon.models.bert_graph import Builder, encode_graph, holds, replace
 from stackctl_daemon.models.safetensors import read_header
 
-GRAPH_FILE = "graph-int8-v1.onnx"
+GRAPH_FILE = "graph-int8-v2.onnx"
 WEIGHTS_FILE = "weights-int8-v1.bin"
 
 _WEIGHTS = "model.safetensors"
@@ -100,8 +98,8 @@ def build_int8_graph(directory: Path) -> Path:
         Invalid: the configuration or the tensors are not those of a float32 BERT encoder.
     """
     for name, data in _expected(directory).items():
-        if not _holds(directory / name, data):
-            _replace(directory / name, data)
+        if not holds(directory / name, data):
+            replace(directory / name, data)
     return directory / GRAPH_FILE
 
 
@@ -114,7 +112,7 @@ def int8_problem(directory: Path) -> str:
     if not (directory / GRAPH_FILE).exists():
         return ""
     for name, data in _expected(directory).items():
-        if not _holds(directory / name, data):
+        if not holds(directory / name, data):
             return f"{name} is not what the model's files make; the next use makes it anew"
     return ""
 
@@ -131,22 +129,3 @@ def _expected(directory: Path) -> dict[str, bytes]:
 
     graph = encode_graph(config, read_header(source), make=make)
     return {WEIGHTS_FILE: bytes(made[0].weights), GRAPH_FILE: graph}
-
-
-def _holds(file: Path, data: bytes) -> bool:
-    try:
-        return file.stat().st_size == len(data) and file.read_bytes() == data
-    except FileNotFoundError:
-        return False
-
-
-def _replace(file: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=".int8-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)

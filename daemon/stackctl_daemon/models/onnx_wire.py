@@ -8,7 +8,7 @@ Source: onnx/onnx.proto (IR version 8) and https://protobuf.dev/programming-guid
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 FLOAT, INT64, FLOAT16, BFLOAT16 = 1, 7, 10, 16
 """Values of ``TensorProto.DataType``."""
@@ -100,6 +100,7 @@ def model(
     inputs: Sequence[bytes],
     outputs: Sequence[bytes],
     opset: int,
+    metadata: Mapping[str, str] = {},
 ) -> bytes:
     """Encode a whole ModelProto."""
     graph = b"".join(
@@ -112,4 +113,5 @@ def model(
         ]
     )
     operators = chunk(1, "") + number(2, opset)
-    return number(1, 8) + chunk(2, "stackctl") + chunk(7, graph) + chunk(8, operators)
+    told = b"".join(chunk(14, chunk(1, key) + chunk(2, value)) for key, value in metadata.items())
+    return number(1, 8) + chunk(2, "stackctl") + chunk(7, graph) + chunk(8, operators) + told

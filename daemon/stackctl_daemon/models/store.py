@@ -20,7 +20,12 @@ import msgspec
 
 from stackctl.contracts.model import ModelEntry, ModelImport, ModelState
 from stackctl.errors import Conflict, ModelCorrupt, NotFound
-from stackctl_daemon.models.bert_graph import GRAPH_FILE, build_graph, graph_problem
+from stackctl_daemon.models.bert_graph import (
+    GRAPH_FILE,
+    PADDED_FILE,
+    build_graph,
+    graph_problem,
+)
 from stackctl_daemon.models.bert_int8_graph import GRAPH_FILE as INT8_FILE
 from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
 from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_problem
@@ -50,7 +55,7 @@ class _Recipe(NamedTuple):
 
 _RECIPES = {
     "bert-safetensors": _Recipe(
-        build_graph, graph_problem, (GRAPH_FILE,), ("config.json", "model.safetensors")
+        build_graph, graph_problem, (GRAPH_FILE, PADDED_FILE), ("config.json", "model.safetensors")
     ),
     "bert-safetensors-int8": _Recipe(
         build_int8_graph,

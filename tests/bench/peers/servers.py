@@ -19,6 +19,7 @@ from typing import Any
 from harness import Stack
 
 from peers.load import Address, post
+from stackctl_daemon.models.bert_graph import build_graph
 
 HERE = Path(__file__).parent
 INSTALL_TIMEOUT_S = 600.0
@@ -182,7 +183,7 @@ def peer(name: str, model: Path, *, core: int, others: set[int]) -> Iterator[Ser
         Skipped: it cannot be installed, or does not answer.
     """
     folder, port = install(name), free_port()
-    graph, tokenizer = next(model.glob("*.onnx")), model / "tokenizer.json"
+    graph, tokenizer = build_graph(model), model / "tokenizer.json"
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     env = {**os.environ, **threads, "PYTHONPATH": str(HERE), "TOKENIZERS_PARALLELISM": "false",
            "BENCH_GRAPH": str(graph), "BENCH_TOKENIZER": str(tokenizer),

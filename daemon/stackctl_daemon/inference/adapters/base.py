@@ -117,6 +117,8 @@ class Adapter(ABC):
 
     rows: int = 0
     """Above 0: `compute` gives an array ``(count, rows)`` float32 instead of results."""
+    packed: bool = False
+    """Its graph leaves padding out: a batch costs what its tokens do (`batching.batch_cost`)."""
     streams: bool = False
     """`stream` gives results in pieces."""
     stepwise: bool = False
@@ -195,6 +197,11 @@ class Blobs:
         if len(found) != len(inputs):
             raise Invalid(f'model "{self.spec.name}" reads {self.reads}')
         return found
+
+
+def packs(session: Session) -> bool:
+    """Tell whether a graph leaves padding out, as those that we build do."""
+    return session.metadata.get("packed") == "1"
 
 
 Factory = Callable[[ModelSpec, OpenSession], Adapter]

@@ -28,6 +28,7 @@ from stackctl_daemon.inference.adapters.base import (
     Result,
     Texts,
     Unit,
+    packs,
 )
 from stackctl_daemon.inference.adapters.option import check_known, read_query
 from stackctl_daemon.inference.adapters.tokenizer import MarkedTokens, Tokenizer
@@ -57,6 +58,7 @@ class LateInteraction(Texts, Adapter):
             raise Failed(f'model "{spec.name}" has no tokenizer.json or no graph')
         self._tokenizer = Tokenizer(spec.tokenizer, spec.max_tokens)
         self._session = open_session(spec.graph)
+        self.packed = packs(self._session)
         self._output = str(spec.options.get("output", "last_hidden_state"))
         if self._output not in self._session.outputs:
             raise Failed(

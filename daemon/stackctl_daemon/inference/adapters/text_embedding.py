@@ -20,6 +20,7 @@ from stackctl_daemon.inference.adapters.base import (
     OpenSession,
     Texts,
     Unit,
+    packs,
 )
 from stackctl_daemon.inference.adapters.tokenizer import Tokenizer
 from stackctl_daemon.inference.adapters.vector_option import cut, read_dimensions, read_tokens
@@ -50,6 +51,7 @@ class TextEmbedding(Texts, Adapter):
             budget=int(spec.options.get("batch_tokens", 16_384)),
         )
         self._session = open_session(spec.graph, profiles=profiles)
+        self.packed = packs(self._session)
         self.rows = spec.dimensions
         self._pooled = "sentence_embedding" in self._session.outputs
         self._output = "sentence_embedding" if self._pooled else self._session.outputs[0]

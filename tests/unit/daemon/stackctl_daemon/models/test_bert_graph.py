@@ -14,7 +14,7 @@ import pytest
 from tiny_bert import CONFIG, random_weights, write_safetensors
 
 from stackctl.errors import Invalid
-from stackctl_daemon.models.bert_graph import build_graph
+from stackctl_daemon.models.bert_graph import PADDED_FILE, build_graph
 
 
 def normalise(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -89,6 +89,34 @@ def test_graph_agrees_with_numpy_on_padded_batches(tmp_path: Path, prefix: str) 
         assert np.linalg.norm(vectors[row]) == pytest.approx(1, abs=1e-5)
 
 
+def test_packing_changes_no_vector(tmp_path: Path) -> None:
+    packed = build_graph(model_in(tmp_path, random_weights()))
+    texts = [[3, 4, 5, 6, 7, 8, 9], [10, 11], [1], [12] * 20]
+
+    vectors, hidden = run(packed, texts)
+    plain_vectors, plain_hidden = run(tmp_path / PADDED_FILE, texts)
+
+    np.testing.assert_allclose(vectors, plain_vectors, atol=1e-6)
+    for row, text in enumerate(texts):
+        kept = slice(0, len(text))
+        np.testing.assert_allclose(hidden[row, kept], plain_hidden[row, kept], atol=1e-5)
+
+
+def test_padding_before_a_text_is_left_out_too(tmp_path: Path) -> None:
+    graph = build_graph(model_in(tmp_path, random_weights()))
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    ids = np.array([[0, 0, 5, 6], [3, 4, 5, 6]], np.int64)
+    feed = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64),
+            "token_type_ids": np.zeros_like(ids)}  # fmt: skip
+    plain = onnxruntime.InferenceSession(
+        tmp_path / PADDED_FILE, providers=["CPUExecutionProvider"]
+    )
+
+    [found] = session.run(["sentence_embedding"], feed)
+
+    np.testing.assert_allclose(found, plain.run(["sentence_embedding"], feed)[0], atol=1e-6)
+
+
 def test_half_precision_weights_are_cast(tmp_path: Path) -> None:
     weights = {name: value.astype(np.float16) for name, value in random_weights().items()}
 
@@ -111,7 +139,8 @@ def test_graph_is_built_once_and_leaves_nothing_beside_it(tmp_path: Path) -> Non
     assert build_graph(tmp_path).stat().st_mtime_ns == first
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "config.json",
-        "graph-v1.onnx",
+        "graph-v2.onnx",
+        "graph-v2.padded.onnx",
         "model.safetensors",
     ]
 

@@ -54,7 +54,7 @@ def test_a_damaged_graph_is_reported_and_made_anew(tmp_path: Path, source: Path)
     good = graph.read_bytes()
     graph.write_bytes(b"garbage")
 
-    assert "graph-v1.onnx is not what" in store.verify(entry)[0]
+    assert "graph-v2.onnx is not what" in store.verify(entry)[0]
     assert store.ready(entry).graph.read_bytes() == good
     assert store.verify(entry) == []
 
@@ -82,7 +82,7 @@ def test_a_sound_graph_is_not_written_again(tmp_path: Path, source: Path) -> Non
 
 def test_a_graph_not_yet_built_is_no_problem(tmp_path: Path, source: Path) -> None:
     store, entry = _imported(tmp_path / "models", source)
-    (store.directory("small") / "graph-v1.onnx").unlink()
+    (store.directory("small") / "graph-v2.onnx").unlink()
 
     assert store.verify(entry) == []
     assert store.ready(entry).graph.exists()
