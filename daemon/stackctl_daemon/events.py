@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from stackctl.contracts.event import Event, EventKind
+from stackctl_daemon.ids import random_hex
 
 
 class EventSink(Protocol):
@@ -30,6 +30,4 @@ def new_event(kind: EventKind, name: str, **fields: Any) -> Event:
 
     ``fields`` are those of `stackctl.contracts.event.Event`.
     """
-    return Event(
-        id=secrets.token_hex(12), kind=kind, name=name, time_us=time.time_ns() // 1000, **fields
-    )
+    return Event(id=random_hex(12), kind=kind, name=name, time_us=time.time_ns() // 1000, **fields)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import FrameType
 
 import msgspec
+import uvloop
 
 from stackctl import paths
 from stackctl import settings as settings_module
@@ -247,7 +248,8 @@ def run(target: Target, *, foreground: bool, ready: Callable[[], None]) -> int:
         return await daemon.run(ready)
 
     try:
-        return asyncio.run(serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve())
     finally:
         # Threads that hang keep the interpreter from ending: the limit stays, but shorter.
         faulthandler.dump_traceback_later(THREADS_END_S, exit=True)

@@ -74,6 +74,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._serving: Call | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        """By the loop's clock; None: nothing is waited for."""
         self._writable = asyncio.Event()
         self._writable.set()
         self._streaming = False
@@ -124,6 +126,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End what only this peer waits for; a durable write under way goes on."""
         self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._deaf = True
         self._writable.set()
         route = self._serving.route if self._serving is not None else None
@@ -362,14 +367,29 @@ class Connection(asyncio.Protocol):
         self._finish(message)
 
     def _arm(self, delay_s: float) -> None:
-        self._disarm()
+        """Set the deadline; a timer that ends before it is left alone, and looks again then."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay_s, self._deadline)
+        self._due = loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer.when() <= self._due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(self._due, self._look)
 
     def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._due = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        loop = asyncio.get_running_loop()
+        # A loop may be a tick of its clock early.
+        if loop.time() + 1e-3 < self._due:
+            self._timer = loop.call_at(self._due, self._look)
+            return
+        self._due = None
+        self._deadline()
 
     def _deadline(self) -> None:
         if self._deaf or not self._started:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 import time
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -21,6 +20,7 @@ from stackctl_daemon.http import decode
 from stackctl_daemon.http.answer import Answer
 from stackctl_daemon.http.auth import Gate, Peer
 from stackctl_daemon.http.registry import ErrorShape, Registry, Reply, Request, Route
+from stackctl_daemon.ids import random_hex
 from stackctl_daemon.telemetry import request_id as current_request_id
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Dispatcher:
     def plan(self, method: str, target: bytes, headers: dict[str, str], peer: Peer) -> Call:
         """Decide by the header alone; never raises."""
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if _REQUEST_ID.fullmatch(given) else random_hex(8)
         call = Call(request_id, method, peer, headers=headers)
         try:
             call.path, call.query = decode.split_target(target)

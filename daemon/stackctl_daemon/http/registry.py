@@ -121,6 +121,8 @@ class Registry:
     shapes: list[tuple[str, ErrorShape]] = field(default_factory=list)
     """Error shapes by path prefix, for what meets no route; the first that fits."""
     _patterns: list[tuple[re.Pattern[str], Route]] = field(default_factory=list)
+    _plain: dict[tuple[str, str], Route] = field(default_factory=dict)
+    """Routes whose path has no parameter, by method and path: most requests are for one."""
 
     def add(self, *routes: Route) -> None:
         """Add routes.
@@ -133,6 +135,8 @@ class Registry:
                 if old.name == route.name or (old.method, old.path) == (route.method, route.path):
                     raise ValueError(f"route {route.name} is registered twice")
             self.routes.append(route)
+            if "{" not in route.path:
+                self._plain[route.method, route.path] = route
             pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
             self._patterns.append((re.compile(pattern), route))
 
@@ -146,6 +150,8 @@ class Registry:
         Raises:
             NotFound: no route has this path.
         """
+        if plain := self._plain.get((method, path)):
+            return plain, {}
         allowed: list[str] = []
         for pattern, route in self._patterns:
             found = pattern.fullmatch(path)

@@ -98,12 +98,13 @@ class HeldModels:
 
     def want(self, load: wire.Load) -> None:
         """Have a model loaded, now and after every restart; another of its name goes."""
+        if load.key in self.wanted:
+            return  # with the budget of this device, which a request does not know
         for key, other in list(self.wanted.items()):
             if other.name == load.name and key != load.key:
                 del self.wanted[key]  # the worker closes it when it opens the new one
                 self._sent.discard(key)
-        # What is wanted already knows the budget of this device.
-        self.wanted.setdefault(load.key, load)
+        self.wanted[load.key] = load
 
     def used(self, key: str) -> None:
         """Note that a model is asked for."""

@@ -82,9 +82,11 @@ class Pool:
         """
         total, limit = len(task.inputs), self._max_queued
         # A request larger than the whole queue goes through it in parts.
-        window = total if total <= limit else max(1, limit // 2)
+        if total <= limit:
+            return await self._admit(task)
+        window = max(1, limit // 2)
         outcomes: list[Outcome] = []
-        for start in range(0, total, max(1, window)):
+        for start in range(0, total, window):
             part = replace(task, inputs=task.inputs[start : start + window])
             outcomes += await self._admit(part)
         return outcomes
@@ -146,7 +148,7 @@ class Pool:
 
     def _split(self, task: Task) -> list[Task]:
         count = len(task.inputs)
-        if task.on_part is not None:
+        if task.on_part is not None or count < _SPLIT_FROM:
             return [task]
         devices = max(1, len(self.candidates()))
         pieces = min(devices, max(1, count // _SPLIT_FROM))
@@ -179,7 +181,9 @@ class Pool:
         fields, body = pack_inputs(task.inputs)
         weight = len(body) + sum(map(len, fields.get("texts", ()))) + len(task.inputs)
         while workers := self.candidates(tried):
-            worker = min(workers, key=lambda w: (w.avoided, w.load))
+            worker = workers[0]
+            if len(workers) > 1:
+                worker = min(workers, key=lambda w: (w.avoided, w.load))
             if self._make_room:
                 # No model is given up for a second copy of another.
                 first = not any(task.load.key in other.models for other in self.workers)

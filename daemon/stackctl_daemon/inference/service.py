@@ -355,6 +355,19 @@ def _task(
 
 
 def _account(entry: ModelEntry, outcomes: list[Outcome]) -> dict[str, Any]:
+    if len(outcomes) == 1:
+        [only] = outcomes
+        told = only.answer
+        return {
+            "entry": entry,
+            "tokens": told.tokens,
+            "truncated": told.truncated,
+            "device": only.worker.device.id,
+            "execution_provider": told.execution_provider,
+            "queue_s": told.queue_s,
+            "batch_s": told.batch_s,
+            "compute_s": told.compute_s,
+        }
     answers = [outcome.answer for outcome in outcomes]
     return {
         "entry": entry,

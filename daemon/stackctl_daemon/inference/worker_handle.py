@@ -19,7 +19,7 @@ from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.frames import READ_BYTES, Frames
 from stackctl_daemon.inference.held_models import MAX_DEATHS, DeviceFault, HeldModels, LoadedModel
-from stackctl_daemon.inference.piece import Piece
+from stackctl_daemon.inference.piece import Piece, Pieces
 from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
 from stackctl_daemon.tasks import TaskOwner
 
@@ -83,7 +83,7 @@ class WorkerHandle:
             on_loaded=lambda model: on_loaded(self, model),
             clock=clock,
         )
-        self._pieces: dict[int, Piece] = {}
+        self._pieces = Pieces()
         self._live: WorkerProcess | None = None
         self._number = 0
         self._failures = 0
@@ -103,12 +103,12 @@ class WorkerHandle:
     @property
     def load(self) -> int:
         """Bytes that wait or are computed, or will as soon as there is room for their model."""
-        return self.expected + sum(piece.weight for piece in self._pieces.values())
+        return self.expected + self._pieces.weight
 
     @property
     def queued(self) -> int:
         """Inputs that wait or are computed."""
-        return sum(piece.count for piece in self._pieces.values())
+        return self._pieces.inputs
 
     @property
     def models(self) -> dict[str, LoadedModel]:
@@ -142,7 +142,7 @@ class WorkerHandle:
 
     def in_use(self, key: str) -> int:
         """Requests that hold a model: it is not unloaded before they end."""
-        return sum(piece.load.key == key for piece in self._pieces.values())
+        return sum(piece.load.key == key for piece in self._pieces)
 
     async def retire(self) -> None:
         """End the process, to give back all it has, unless somebody waits for it.
@@ -168,7 +168,7 @@ class WorkerHandle:
             raise DeviceFault(self.problem, hint="stackctl doctor")
         self._number += 1
         piece.id = self._number
-        self._pieces[piece.id] = piece
+        self._pieces.add(piece)
         self.held.want(piece.load)
         self.held.used(piece.load.key)
         self._wanted.set()
@@ -176,7 +176,7 @@ class WorkerHandle:
         try:
             return await piece.answer
         finally:
-            if self._pieces.pop(piece.id, None) and piece.issued:
+            if self._pieces.pop(piece.id) and piece.issued:
                 self._write(wire.Forget(piece.id))
             self.held.used(piece.load.key)
             self._pump()
@@ -186,7 +186,7 @@ class WorkerHandle:
         """End the worker; whoever still waits gets an error."""
         self._closing = True
         await self._tasks.close()
-        for piece in list(self._pieces.values()):
+        for piece in self._pieces:
             self._fail(piece, WorkerCrashed(f"{self.device.id} was closed"))
         self.state = "off"
 
@@ -220,8 +220,8 @@ class WorkerHandle:
         self._blame_device(f"its worker does not start: {reason}")
         for load in list(self.held.wanted.values()):
             self.held.hear(wire.LoadFailed(load.key, load.name, self.problem, "stackctl doctor"))
-        for piece in list(self._pieces.values()):
-            del self._pieces[piece.id]
+        for piece in self._pieces:
+            self._pieces.pop(piece.id)
             self._fail(piece, DeviceFault(self.problem, hint="stackctl doctor"))
 
     async def _serve(self) -> str:
@@ -270,7 +270,7 @@ class WorkerHandle:
         if isinstance(report, wire.Answer):
             self._failures = self._blames = 0
             self._clear()
-            piece = self._pieces.pop(report.id, None)
+            piece = self._pieces.pop(report.id)
             if piece and not piece.answer.done():
                 piece.answer.set_result((report, data))
             self._pump()
@@ -306,7 +306,7 @@ class WorkerHandle:
         self._blames = min(self._blames + 1, 16)
 
     def _refused(self, report: wire.Refused) -> None:
-        piece = self._pieces.pop(report.id, None)
+        piece = self._pieces.pop(report.id)
         if piece is None:
             return
         kind = DeviceFault if report.device_fault else BY_CODE.get(report.code, Failed)
@@ -323,19 +323,11 @@ class WorkerHandle:
         if self._live is None:
             return
         self.held.send_wanted()
-        waiting = list(self._pieces.values())
-        suspects = [piece for piece in waiting if piece.deaths]
-        if suspects:
-            if not any(piece.issued for piece in waiting):
-                self._issue(min(suspects, key=lambda piece: (piece.deaths, piece.id)))
-            return
-        for piece in waiting:
-            if not piece.issued:
-                self._issue(piece)
+        for piece in self._pieces.due():
+            self._issue(piece)
 
     def _issue(self, piece: Piece) -> None:
         self.held.send(piece.load)
-        piece.issued = True
         command = wire.Run(
             piece.id,
             piece.load.key,
@@ -364,14 +356,13 @@ class WorkerHandle:
             live.writer.writelines(frames)
 
     def _died(self, reason: str) -> None:
-        for piece in list(self._pieces.values()):
+        for piece in self._pieces:
             if not piece.issued:
                 continue
-            piece.issued = False
-            piece.deaths += 1
+            self._pieces.back(piece)
             # What was streamed cannot be taken back, so it is not begun anew.
             if piece.deaths >= MAX_DEATHS or piece.parts:
-                del self._pieces[piece.id]
+                self._pieces.pop(piece.id)
                 error = WorkerCrashed(
                     f"{piece.deaths} workers of {self.device.id} died on a request of "
                     f"{piece.count} inputs, the last by {reason}",
@@ -391,7 +382,7 @@ class WorkerHandle:
         while True:
             await asyncio.sleep(self._wedge_timeout_s / 4)
             now = time.monotonic()
-            if not self.held.awaited and not any(p.issued for p in self._pieces.values()):
+            if not self.held.awaited and not any(p.issued for p in self._pieces):
                 idle_at = now  # an idle worker owes no sign of life
             silent_s = now - max(self._heard, idle_at)
             patience_s = self._wedge_timeout_s + (_MAX_TUNE_S if self.held.tuning else 0)
