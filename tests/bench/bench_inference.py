@@ -1,10 +1,11 @@
 """Embedding through the daemon, beside a raw ONNX Runtime loop and other servers.
 
-Everybody runs MiniLM in float32 on one thread; the raw loop and the peers that run user code are
-given our graph, which leaves padding out. The raw loop and the device's worker are pinned to core
-0; the daemon, the peers' HTTP processes and the client to core 1 (where there is one), so that who
-serves does not compete with who computes; peers that compute where they serve may
-use both. One text a request, a closed loop of 1, 16 and 64 clients, the same client for all.
+Everybody runs MiniLM in float32 on one thread. We and the raw loop use the graph that leaves
+padding out; peers that run user code are given the same weights in a graph that pads, as an
+exporter writes it (``--packed-peers`` gives them ours). The raw loop and the device's worker are
+pinned to core 0; the daemon, the peers' HTTP processes and the client to core 1 (where there is
+one), so that who serves does not compete with who computes; peers that compute where they serve
+may use both. One text a request, a closed loop of 1, 16 and 64 clients, the same client for all.
 
 Each cell is measured between two windows of the raw loop, in rounds that alternate between the
 servers, so that a busy machine slows all of them; what counts is the ratio, as the median of the
@@ -306,7 +307,7 @@ def two_devices(
 
 @contextlib.contextmanager
 def start(
-    names: list[str], model: Path, *, tcp: bool
+    names: list[str], model: Path, *, tcp: bool, packed: bool
 ) -> Iterator[tuple[list[servers.Server], list[str]]]:
     """Run our daemon and the peers that can be had; give them, and who is skipped and why."""
     others = {SECOND} if len(os.sched_getaffinity(0)) > 1 else {FIRST}
@@ -315,7 +316,7 @@ def start(
         found = stack.enter_context(servers.stackctl(f"[[{FIRST}]]", core=others, tcp=tcp))
         for name in names:
             try:
-                server = servers.peer(name, model, core=FIRST, others=others)
+                server = servers.peer(name, model, core=FIRST, others=others, packed=packed)
                 found.append(stack.enter_context(server))
             except servers.Skipped as err:
                 skipped.append(f"{name} skipped: {err}")
@@ -331,6 +332,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, nargs="*", default=[16, 128])
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 16, 64])
     parser.add_argument("--peers", nargs="*", default=list(servers.ENVIRONMENTS))
+    parser.add_argument("--packed-peers", action="store_true", help="give peers our graph")
     parser.add_argument("--no-devices", action="store_true", help="leave out two devices")
     options = parser.parse_args()
     options.rounds = options.rounds or (5 if options.full else 3)
@@ -346,7 +348,10 @@ def main() -> int:
     raw.calibrate()
     allowed = os.sched_getaffinity(0)
     verdict = Verdict()
-    with start(options.peers, model, tcp=options.full) as (running, skipped):
+    with start(options.peers, model, tcp=options.full, packed=options.packed_peers) as (
+        running,
+        skipped,
+    ):
         os.sched_setaffinity(0, {SECOND} & allowed or allowed)
         cells = [
             Cell(server.name, tokens, clients)

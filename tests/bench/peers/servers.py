@@ -19,7 +19,7 @@ from typing import Any
 from harness import Stack
 
 from peers.load import Address, post
-from stackctl_daemon.models.bert_graph import build_graph
+from stackctl_daemon.models.bert_graph import PADDED_FILE, build_graph
 
 HERE = Path(__file__).parent
 INSTALL_TIMEOUT_S = 600.0
@@ -176,14 +176,24 @@ def stackctl(
 
 
 @contextmanager
-def peer(name: str, model: Path, *, core: int, others: set[int]) -> Iterator[Server]:
-    """Run a peer in its own environment.
+def peer(
+    name: str, model: Path, *, core: int, others: set[int], packed: bool = False
+) -> Iterator[Server]:
+    """Run a peer in its own environment, on the graph that pads as an exporter writes it.
+
+    Args:
+        name: which.
+        model: folder of the model's files.
+        core: where it computes.
+        others: where it serves.
+        packed: give it the graph that leaves padding out.
 
     Raises:
         Skipped: it cannot be installed, or does not answer.
     """
     folder, port = install(name), free_port()
     graph, tokenizer = build_graph(model), model / "tokenizer.json"
+    graph = graph if packed else model / PADDED_FILE
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     env = {**os.environ, **threads, "PYTHONPATH": str(HERE), "TOKENIZERS_PARALLELISM": "false",
            "BENCH_GRAPH": str(graph), "BENCH_TOKENIZER": str(tokenizer),
