@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stackctl import __version__, paths
+from stackctl.cli.doctor_gpu import gpu_problems
 from stackctl.cli.output import Output
 from stackctl.cli.text import clean, size
 from stackctl.client import Client
@@ -106,10 +107,19 @@ def _packages(_: Client) -> Problems:
     for name, found in present.items():
         # Not `found.files`: since Python 3.12 that leaves out what is missing.
         rows = csv.reader((found.read_text("RECORD") or "").splitlines())
-        files = [row[0] for row in rows if row]
-        missing = [file for file in files if not Path(str(found.locate_file(file))).exists()]
+        sizes = {row[0]: row[2] for row in rows if row}
+        places = {file: Path(str(found.locate_file(file))) for file in sizes}
+        missing = [file for file, place in places.items() if not place.exists()]
+        # Another package's files in their place: pip sees nothing wrong with that.
+        changed = [
+            file for file, place in places.items()
+            if sizes[file] and place.suffix == ".so" and place.exists()
+            and place.stat().st_size != int(sizes[file])
+        ]  # fmt: skip
         if missing:
             yield f"{len(missing)} files of {name} are missing, such as {missing[0]}", reinstall
+        if changed:
+            yield f"{len(changed)} files of {name} are another's, such as {changed[0]}", reinstall
 
 
 def _installer(_: Client) -> Problems:
@@ -236,5 +246,6 @@ CHECKS: dict[str, Callable[[Client], Problems]] = {
     "disk": _disk,
     "socket": _socket,
     "daemon": _daemon,
+    "gpus": gpu_problems,
     "models": _models,
 }

@@ -36,6 +36,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     mig: bool | None = None
     """It is cut into slices, or is one."""
     numa_node: int | None = None
+    driver_version: str = ""
+    cuda_version: str = ""
+    """The newest that the driver runs."""
     links: list[DeviceLink] = []
     """How it reaches the other GPUs."""
     worker_state: Literal["off", "starting", "ready", "restarting", "failed"] = "off"

@@ -93,6 +93,7 @@ def list_gpus(library: str = "") -> tuple[list[Device], list[str]]:
 def _list(pynvml: Any) -> tuple[list[Device], list[str]]:
     devices: list[Device] = []
     problems: list[str] = []
+    driver, cuda = _driver(pynvml)
     handles: dict[str, Any] = {}
     try:
         count = pynvml.nvmlDeviceGetCount()
@@ -108,10 +109,24 @@ def _list(pynvml: Any) -> tuple[list[Device], list[str]]:
         except pynvml.NVMLError as err:
             problems.append(f"cuda:{index}: {err}")
     linked = [
-        msgspec.structs.replace(device, links=_links(pynvml, device.id, handles))
+        msgspec.structs.replace(
+            device,
+            links=_links(pynvml, device.id, handles),
+            driver_version=driver,
+            cuda_version=cuda,
+        )
         for device in devices
     ]
     return linked, problems
+
+
+def _driver(pynvml: Any) -> tuple[str, str]:
+    """Give the driver's version, and the newest CUDA that it runs; "" where it does not tell."""
+    driver = _ask(pynvml, "nvmlSystemGetDriverVersion")
+    number = _ask(pynvml, "nvmlSystemGetCudaDriverVersion_v2") or 0
+    # 13000: 13.0, as nvml.h has it.
+    cuda = f"{number // 1000}.{number % 1000 // 10}" if number else ""
+    return _text(driver) if driver else "", cuda
 
 
 def _read(pynvml: Any, handle: Any, name: str) -> Device:

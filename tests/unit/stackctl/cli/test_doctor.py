@@ -142,6 +142,22 @@ def test_a_clobbered_onnxruntime_is_a_finding(
     assert message.startswith("1 files of onnxruntime-gpu are missing")
 
 
+def test_files_of_another_package_in_place_of_onnxruntimes_are_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(tmp_path / "site", "onnxruntime-gpu")
+    library = tmp_path / "site" / "onnxruntime" / "state.so"
+    library.write_bytes(b"the other's")
+    record = next((tmp_path / "site").glob("*.dist-info/RECORD"))
+    record.write_text("onnxruntime/state.so,sha256=x,5\n")
+    monkeypatch.setattr("sys.path", [str(tmp_path / "site"), *_standard_library()])
+
+    [(message, fix)] = _found("packages")
+
+    assert message == "1 files of onnxruntime-gpu are another's, such as onnxruntime/state.so"
+    assert "--force-reinstall" in fix
+
+
 def _standard_library() -> list[str]:
     import sys
 

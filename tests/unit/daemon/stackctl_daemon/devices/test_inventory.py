@@ -33,6 +33,8 @@ ret nvmlInitWithFlags(unsigned f) { return 0; }
 ret nvmlInit_v2(void) { return 0; }
 ret nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(ret r) { return r == 15 ? "GPU is lost" : "Not Supported"; }
+ret nvmlSystemGetDriverVersion(char *s, unsigned n) { strncpy(s, "580.65.06", n); return 0; }
+ret nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 13010; return 0; }
 ret nvmlDeviceGetCount_v2(unsigned *n) { *n = 3; return 0; }
 ret nvmlDeviceGetHandleByIndex_v2(unsigned i, dev *d) {
   const char *lost = getenv("STUB_LOST");
@@ -126,6 +128,7 @@ def test_gpus_are_read_through_nvml(stub: Path) -> None:
     first = gpus[0]
     assert problems == []
     assert (first["id"], first["uuid"], first["name"]) == ("cuda:0", "GPU-stub-1", "Stub GPU")
+    assert (first["driver_version"], first["cuda_version"]) == ("580.65.06", "13.1")
     assert (first["memory_used_bytes"], first["utilisation"]) == (400, 0.25)
     assert (first["power_w"], first["ecc_errors"], first["numa_node"]) == (71.5, 2, 1)
     assert first["temperature_c"] is None
