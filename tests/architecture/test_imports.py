@@ -19,6 +19,7 @@ ONLY_IN = {
     "pynvml": ["daemon/stackctl_daemon/devices/"],
     "httptools": ["daemon/stackctl_daemon/http/"],
     "huggingface_hub": ["daemon/stackctl_daemon/models/"],
+    "av": ["daemon/stackctl_daemon/inference/adapters/compressed_audio.py"],
     "PIL": ["daemon/stackctl_daemon/inference/adapters/image.py"],
     "pypdfium2": ["daemon/stackctl_daemon/search/"],
     "docx": ["daemon/stackctl_daemon/search/"],
