@@ -6,7 +6,9 @@ temperatures; one in which it hears nobody is left out.
 It departs from the source where that does worse. A text that repeats itself is a loop only when it
 does not end: a speaker may repeat himself. Silence that the model is sure of need not be badly
 worded, and a segment without a letter is none: tiny models put "you" and dots into pauses. What
-was said before is not fed back in: it helps names and lets loops spread.
+was said before is not fed back in: it helps names and lets loops spread. Whether anybody speaks is
+asked without the prompt, which hides it; and a prompt that a window loops or stumbles over is left
+out for the rest of that window (the source: from the next one on).
 """
 
 from __future__ import annotations
@@ -43,9 +45,12 @@ from stackctl_daemon.inference.adapters.transcription_rules import (
 _TIMES = 1501  # 0 to 30 s
 _MAX_TOKENS = 224  # half of the decoder's window, the other half is the prompt's
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_MOST_DECODED = 2 * _MAX_TOKENS
+"""Of a window, in all: beyond it nothing is drawn again. The source knows no bound."""
 _LOOP, _UNSURE = 2.4, -1.0
 # Probability that nobody speaks, with the mean logarithm below which the words do not count.
 _SILENCE = ((0.6, _UNSURE), (0.9, -0.5))
+_LOOP_IN_SILENCE = 0.6
 _STEP_SAMPLES = round(STEP_S * RATE)
 _OPTIONS = ("language", "prompt", "max_tokens", "temperature")
 
@@ -164,24 +169,37 @@ class Transcription(Sounds, Adapter):
 
     def _say(self, heard: Mapping[str, Array], sound: _Sound, at: int) -> Decoded | None:
         """Give the first decoding that will do, the last one else; None where nobody speaks."""
-        decoded = None
-        for temperature in sound.temperatures:
+        decoded, spent = None, 0
+        prompt, bare = sound.prompt, [self._vocabulary.start]
+        silence = self._decoder.silence(heard, bare) if prompt != bare else None
+        for temperature in self._attempts(sound):
             decoded = self._decoder.say(
                 heard,
-                sound.prompt,
+                prompt,
                 max_tokens=sound.max_tokens,
                 temperature=temperature,
                 seed=at,
             )
-            if any(decoded.silence > p and decoded.mean_log < log for p, log in _SILENCE):
+            spent += len(decoded.tokens)
+            nobody = decoded.silence if silence is None else silence
+            if any(nobody > p and decoded.mean_log < log for p, log in _SILENCE):
                 return None
-            if decoded.mean_log >= _UNSURE and not self._loops(decoded):
+            loops = self._loops(decoded)
+            if loops and nobody > _LOOP_IN_SILENCE:
+                return None
+            if (decoded.mean_log >= _UNSURE and not loops) or spent >= _MOST_DECODED:
                 break
+            prompt = bare
         return decoded
 
+    def _attempts(self, sound: _Sound) -> tuple[float, ...]:
+        """Give temperatures; where there is a prompt, the first one again without it."""
+        prompted = len(sound.prompt) > 1
+        return (sound.temperatures[0],) * prompted + sound.temperatures
+
     def _loops(self, decoded: Decoded) -> bool:
-        if decoded.ended:
-            return False
+        if decoded.ended or decoded.looping:
+            return decoded.looping
         words = [token for token in decoded.tokens if token < self._vocabulary.end]
         return repetition(self._tokenizer.decode(words)) > _LOOP
 

@@ -15,6 +15,8 @@ from stackctl_daemon.inference.adapters.base import Array, FloatArray, Session
 from stackctl_daemon.inference.adapters.mel import log_mel
 from stackctl_daemon.inference.adapters.transcription_rules import Rules, Vocabulary
 
+_LOOP_TOKENS, _LONGEST_TURN = 64, 16
+
 
 class Decoded(NamedTuple):
     """What the model made of a window."""
@@ -27,6 +29,8 @@ class Decoded(NamedTuple):
     """Probability that nobody speaks."""
     ended: bool
     """The model came to an end by itself."""
+    looping: bool = False
+    """It was stopped in the midst of repeating itself."""
 
 
 class Decoder:
@@ -62,7 +66,7 @@ class Decoder:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Decoded:
-        """Give a window's tokens.
+        """Give a window's tokens, to the end or until they go round in circles.
 
         Args:
             heard: of `listen`.
@@ -93,8 +97,20 @@ class Decoder:
             if token == known.end:
                 return Decoded(said, total / (len(said) + 1), silence, True)
             said.append(token)
+            if len(said) % _LONGEST_TURN == 0 and going_round(said):
+                return Decoded(said, total / (len(said) + 1), silence, False, True)
             ids = [token]
         return Decoded(said, total / (len(said) + 1), silence, False)
+
+    def silence(self, heard: Mapping[str, Array], begin: Sequence[int]) -> float:
+        """Give the probability that nobody speaks, before any prompt has had its say.
+
+        Args:
+            heard: of `listen`.
+            begin: tokens that end with the start of a transcript.
+        """
+        logits, _ = self._step(begin, heard, self._past)
+        return float(_softmax(logits)[self._vocabulary.silent])
 
     def _step(
         self, ids: Sequence[int], heard: Mapping[str, Array], past: Mapping[str, Array]
@@ -105,6 +121,14 @@ class Decoder:
         if not np.isfinite(logits).all():
             raise Failed("the decoder gave numbers that are not finite")
         return logits, {name.replace("present", "past"): value for name, value in found.items()}
+
+
+def going_round(said: Sequence[int]) -> bool:
+    """Tell whether the last 64 tokens are at most 16 that come again and again."""
+    tail = list(said[-_LOOP_TOKENS:])
+    if len(tail) < _LOOP_TOKENS:
+        return False
+    return any(tail[size:] == tail[:-size] for size in range(1, _LONGEST_TURN + 1))
 
 
 def _softmax(logits: FloatArray) -> FloatArray:
