@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import standin_engine
 from harness import Stack, model_cache
 from inference_stack import CACHE, model_service
 
@@ -87,6 +90,19 @@ def clip() -> bytes:
     data = file.read_bytes()
     assert hashlib.sha256(data).hexdigest() == _CLIP_SHA256
     return data
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[int]:
+    """The port of a stand-in for an engine of completions."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(standin_engine.__file__))], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    yield int(process.stdout.readline())
+    process.terminate()
+    process.wait()
+    process.stdout.close()
 
 
 @pytest.fixture

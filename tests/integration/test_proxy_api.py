@@ -5,14 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import standin_engine
 from harness import Stack
 
 openai = pytest.importorskip("openai", reason="the test extra has it")
@@ -45,18 +41,6 @@ class Site(NamedTuple):
         reply = json.loads(connection.getresponse().read())
         connection.close()
         return reply
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[int]:
-    process = subprocess.Popen(
-        [sys.executable, str(Path(standin_engine.__file__))], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    yield int(process.stdout.readline())
-    process.terminate()
-    process.wait()
-    process.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from stackctl.settings import ApiSettings
 from stackctl_daemon.http.registry import ErrorShape, Route
 from stackctl_daemon.inference.apis import oip, oip_routes, openai, proxy, rerank, speech
 from stackctl_daemon.inference.apis.account import Statistics
+from stackctl_daemon.inference.apis.completions import OwnModels
 from stackctl_daemon.inference.apis.ports import Models
 from stackctl_daemon.inference.service import InferenceService
 
@@ -51,7 +52,7 @@ class Protocols:
         return [
             *openai.routes(service, models, self._upstreams.names, statistics),
             *speech.routes(service, statistics),
-            *proxy.routes(self._upstreams),
+            *proxy.routes(self._upstreams, OwnModels(service, statistics)),
             *rerank.routes(service, statistics),
             *oip_routes.routes(service, models, statistics),
         ]

@@ -1,5 +1,6 @@
 """Completions, passed on to the engine that runs the model (vLLM, Ollama, llama.cpp).
 
+A model that no engine of the settings runs is one of our own, if any: `completions` answers.
 The request's bytes go out as they came, and so does the answer, piece by piece. Refuses to read
 more of either than the model's name and whether the answer is an error.
 """
@@ -15,12 +16,13 @@ from typing import Any
 
 import msgspec
 
-from stackctl.errors import BadConfig, Failed, Invalid, NotFound, TimedOut, Unreachable
+from stackctl.errors import BadConfig, Failed, Invalid, TimedOut, Unreachable
 from stackctl.settings import ApiSettings
 from stackctl_daemon.http import upstream
 from stackctl_daemon.http.answer import SSE
 from stackctl_daemon.http.registry import Reply, Request, Route
-from stackctl_daemon.inference.apis.openai import BOTH, ERRORS, UnknownModel
+from stackctl_daemon.inference.apis.completions import OwnModels
+from stackctl_daemon.inference.apis.openai import BOTH, ERRORS, RAISED
 
 log = logging.getLogger(__name__)
 
@@ -74,20 +76,9 @@ class Upstreams:
         """Give the models that engines run."""
         return list(self._targets)
 
-    def of(self, model: str) -> upstream.Target:
-        """Give the engine of a model.
-
-        Raises:
-            UnknownModel: none runs it.
-        """
-        if model not in self._targets:
-            known = ", ".join(self._targets) or "none"
-            raise UnknownModel(
-                f'model "{model[:80]}" is run by no upstream engine; those of api.upstreams:'
-                f" {known}",
-                hint="stackctl config show",
-            )
-        return self._targets[model]
+    def of(self, model: str) -> upstream.Target | None:
+        """Give the engine of a model, if one runs it."""
+        return self._targets.get(model)
 
     def headers(self, request: Request) -> dict[str, str]:
         """Give the header that goes to an engine: the caller's own token stays here."""
@@ -102,7 +93,7 @@ class Upstreams:
         return found
 
 
-def routes(upstreams: Upstreams) -> list[Route]:
+def routes(upstreams: Upstreams, own: OwnModels) -> list[Route]:
     """Give the routes."""
 
     async def forward(request: Request) -> Reply:
@@ -111,6 +102,8 @@ def routes(upstreams: Upstreams) -> list[Route]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise Invalid(f"completion request: {err}") from err
         engine = upstreams.of(asked.model)
+        if engine is None:
+            return await own.answer(request, others=", ".join(upstreams.names()) or "none")
         exchange = upstream.Exchange(engine, timeout_s=upstreams.timeout_s)
         try:
             return await _reply(exchange, request, upstreams)
@@ -130,11 +123,11 @@ def routes(upstreams: Upstreams) -> list[Route]:
             path=path,
             permission="operate",
             handler=forward,
-            summary="Pass a completion on to the engine of its model (OpenAI).",
+            summary="Complete a text by a generation model or the engine of its model (OpenAI).",
             raw="application/json",
             reply=dict[str, Any],
             also_replies=(SSE,),
-            errors=(NotFound, BadUpstream, Unreachable, TimedOut),
+            errors=(*RAISED, BadUpstream, Unreachable),
             errors_as=ERRORS,
             listeners=BOTH,
             max_body_bytes=64 << 20,
