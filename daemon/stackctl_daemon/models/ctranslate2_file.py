@@ -68,7 +68,9 @@ def _read(stream: BinaryIO, size: int) -> CTranslate2File:
         alias, name = _string(stream), _string(stream)
         if name not in tensors:
             raise ValueError(f"{alias} stands for {name}, which is not there")
-        tensors[alias] = tensors[name]
+        for part in ("", "_scale"):  # a packed weight is nothing without its scale
+            if name + part in tensors:
+                tensors[alias + part] = tensors[name + part]
     return CTranslate2File(spec, tensors, numbers)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-FLOAT, INT64, FLOAT16, BFLOAT16 = 1, 7, 10, 16
+FLOAT, INT8, INT16, INT64, FLOAT16, BFLOAT16 = 1, 3, 5, 7, 10, 16
 """Values of ``TensorProto.DataType``."""
 
 Attribute = int | float | Sequence[int]

@@ -1,6 +1,7 @@
 """ONNX graphs of Whisper over CTranslate2's ``model.bin``; refuses other architectures.
 
-The weights stay where they are, as float16 that ONNX Runtime widens when it loads: the graphs
+The weights stay where they are, as float16, or whole numbers with a scale a row, that ONNX Runtime
+widens when it loads: the graphs
 name their offsets as external data, so converting costs milliseconds and no disk. The encoder
 also gives keys and values of the decoder's cross attention, once a window; the decoder takes and
 gives those of its self attention, so a token costs the same whether it is the first or the last.
@@ -28,6 +29,8 @@ DECODER_FILE = f"decoder-v{GRAPH_VERSION}.onnx"
 
 _OPSET = 17
 _DTYPES = {"F32": wire.FLOAT, "F16": wire.FLOAT16, "BF16": wire.BFLOAT16}
+_PACKED = {"I8": wire.INT8, "I16": wire.INT16}
+"""Weights that were multiplied by a scale and rounded: ``ModelSpec._quantize`` of CTranslate2."""
 _EPSILON = 1e-5
 _CROSS = "attention/linear_1"
 
@@ -144,7 +147,8 @@ class _Builder:
 
     def find(self, name: str) -> TensorSlice:
         found = self.tensors.get(name)
-        if found is None or found.dtype not in _DTYPES:
+        packed = found is not None and found.dtype in _PACKED and f"{name}_scale" in self.tensors
+        if found is None or not (packed or found.dtype in _DTYPES):
             got = f"of {found.dtype}" if found else "missing"
             raise Invalid(f"{self.file}: {name} is {got}, expected {', '.join(_DTYPES)}")
         return found
@@ -163,7 +167,7 @@ class _Builder:
     def stored(self, name: str) -> tuple[str, int]:
         """Give a weight as it is stored, with its type."""
         found = self.find(name)
-        kind = _DTYPES[found.dtype]
+        kind = (_DTYPES | _PACKED)[found.dtype]
         if name not in self.known:
             self.known.add(name)
             self.initializers.append(
@@ -180,7 +184,26 @@ class _Builder:
 
     def weight(self, name: str) -> str:
         stored, kind = self.stored(name)
-        return stored if kind == wire.FLOAT else self.widen(f"{name}.f32", stored)
+        if kind == wire.FLOAT:
+            return stored
+        wide = self.widen(f"{name}.f32", stored)
+        if kind not in _PACKED.values():
+            return wide
+        rank = len(self.shape(name))
+        return self.op("Div", f"{name}.unpacked", wide, self.divisor(name, rank))
+
+    def divisor(self, name: str, rank: int) -> str:
+        """Give what a packed weight of so many axes was multiplied by: of each row, or of all."""
+        scale, sizes = self.weight(f"{name}_scale"), self.shape(f"{name}_scale")
+        rows = self.shape(name)[0]
+        if sizes not in ((), (1,), (rows,)):
+            raise Invalid(
+                f"{self.file}: {name}_scale has the shape {list(sizes)}, expected {rows}"
+            )
+        if len(sizes) == 0 or rank == 1:
+            return scale
+        column = self.ints(f"{name}.column", -1, *[1] * (rank - 1))
+        return self.op("Reshape", f"{name}.divisor", scale, column)
 
     def widen(self, output: str, source: str) -> str:
         return self.op("Cast", output, source, to=wire.FLOAT)
@@ -303,6 +326,11 @@ class _Decoder(_Builder):
         table, kind = self.stored("decoder/embeddings/weight")
         words = self.op("Gather", "words", table, "input_ids", axis=0)
         words = words if kind == wire.FLOAT else self.widen("words.f32", words)
+        if kind in _PACKED.values():
+            scale = self.divisor("decoder/embeddings/weight", 2)
+            if len(self.shape("decoder/embeddings/weight_scale")):
+                scale = self.op("Gather", "words.scale", scale, "input_ids", axis=0)
+            words = self.op("Div", "words.unpacked", words, scale)
         placed = self.op("Add", "placed", words, "places")
         current = self.op("Reshape", "placed.flat", placed, "flat_shape")
         for number in range(self.layers):

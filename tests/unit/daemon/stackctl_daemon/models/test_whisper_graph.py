@@ -56,6 +56,31 @@ def random_weights() -> Weights:
     return {n: random.normal(0, 0.5, shape).astype(np.float16) for n, shape in shapes.items()}
 
 
+def pack(weights: Weights, kind: str) -> tuple[Weights, Weights]:
+    """Give weights as `ModelSpec._quantize` of CTranslate2 4.8 packs them, and as they unpack.
+
+    Only those of layers are packed: not biases, norms or positions.
+    """
+    packed: Weights = {}
+    plain: Weights = {}
+    for name, value in weights.items():
+        wide = value.astype(np.float32)
+        packed[name] = plain[name] = value
+        if not name.endswith("/weight"):
+            continue
+        if kind == "int16":
+            scale = np.float32(2**10 / np.abs(wide).max())
+        else:
+            largest = np.abs(wide.reshape(len(wide), -1)).max(axis=1)
+            largest[largest == 0] = 127.0
+            scale = (127.0 / largest).astype(np.float32)
+        factor = scale.reshape(-1, *[1] * (wide.ndim - 1)) if scale.ndim else scale
+        packed[name] = np.rint(wide * factor).astype(kind)
+        packed[f"{name}_scale"] = np.array(scale, np.float32)
+        plain[name] = (packed[name] / factor).astype(np.float32)
+    return packed, plain
+
+
 def write(folder: Path, weights: Weights, *, spec: str = "WhisperSpec") -> None:
     def text(value: str) -> bytes:
         data = value.encode() + b"\0"
@@ -182,6 +207,34 @@ def test_logits_are_those_of_the_reference_however_tokens_are_fed(
         at += count
         expected = [reference.logits(mel[i], ids[i][:at]) for i in range(2)]
         np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16"])
+def test_packed_weights_give_what_they_unpack_to(tmp_path: Path, kind: str) -> None:
+    weights = random_weights()
+    weights["decoder/layer_0/ffn/linear_0/weight"][3] = 0
+    packed, plain = pack(weights, kind)
+    write(tmp_path, packed)
+    build_whisper(tmp_path)
+    random = np.random.default_rng(5)
+    mel = random.normal(0, 1, (2, MELS, 2 * POSITIONS)).astype(np.float32)
+    ids = random.integers(0, VOCABULARY, (2, 5)).tolist()
+
+    found = Graphs(tmp_path, mel).step(ids)
+
+    reference = Reference(plain)
+    expected = [reference.logits(mel[i], ids[i]) for i in range(2)]
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    onnx.checker.check_model(tmp_path / DECODER_FILE, full_check=True)
+
+
+def test_a_scale_of_another_length_is_refused(tmp_path: Path) -> None:
+    packed, _ = pack(random_weights(), "int8")
+    name = "decoder/layer_1/ffn/linear_1/weight_scale"
+    write(tmp_path, packed | {name: np.ones(3, np.float32)})
+
+    with pytest.raises(Invalid, match=rf"{name} has the shape \[3\], expected 16"):
+        build_whisper(tmp_path)
 
 
 def test_graphs_pass_onnx_own_checker_and_are_the_same_each_time(folder: Path) -> None:
