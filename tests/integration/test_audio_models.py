@@ -152,7 +152,8 @@ def test_speech_is_found_as_a_direct_loop_finds_it(audio_store: ModelService, cl
 BAD: list[tuple[bytes, dict[str, Any], str]] = [
     (b"no sound at all", {}, "the sound is 15 bytes that begin with 6e 6f 20 73"),
     (wav(np.zeros(RATE))[:-9], {}, "ends after 31991 of 32000 bytes"),
-    (wav(np.zeros(RATE)), {"language": "de"}, 'transcribes "en", not "de"'),
+    (wav(np.zeros(RATE)), {"language": "de"}, 'knows no language "de", expected "en"'),
+    (wav(np.zeros(RATE)), {"task": "translate"}, 'does not "translate"'),
     (wav(np.zeros(RATE)), {"tempo": 1}, 'no option "tempo"'),
     (wav(np.zeros(RATE)), {"prompt": 3}, 'option "prompt" is 3, expected a text'),
     (wav(np.zeros(RATE)), {"max_tokens": 0}, 'option "max_tokens" is 0'),

@@ -132,6 +132,13 @@ def test_openais_client_sends_what_it_has(stack: Stack, recordings: dict[str, by
                 model="whisper-1", file=(name, recordings[name])
             )
             assert told.text == SAID
+        with (
+            pytest.warns(DeprecationWarning),  # of the client's, whose method it is all the same
+            pytest.raises(openai.BadRequestError, match='does not "translate"'),
+        ):
+            client.audio.translations.create(
+                model="whisper-1", file=("clip.webm", recordings["clip.webm"])
+            )
         with pytest.raises(openai.BadRequestError, match="MP3 file is cut short"):
             client.audio.transcriptions.create(
                 model="whisper-1", file=("cut.mp3", recordings["clip.mp3"][:30_000])

@@ -1,4 +1,4 @@
-"""Whisper models for one language: sound to text with times; refuses to translate.
+"""Whisper models: sound to text with times, in the language spoken or in English.
 
 Source: `whisper/transcribe.py` of openai-whisper: windows of 30 s, each beginning where the last
 whole segment ended; a window that loops or that the model is unsure of is drawn again at higher
@@ -9,6 +9,7 @@ worded, and a segment without a letter is none: tiny models put "you" and dots i
 was said before is not fed back in: it helps names and lets loops spread. Whether anybody speaks is
 asked without the prompt, which hides it; and a prompt that a window loops or stumbles over is left
 out for the rest of that window (the source: from the next one on).
+Of a model of several languages, the language is that of the first window unless it is told.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ from stackctl_daemon.inference.adapters.option import check_known, read_float, r
 from stackctl_daemon.inference.adapters.tokenizer import Tokenizer
 from stackctl_daemon.inference.adapters.transcription_decoding import Decoded, Decoder
 from stackctl_daemon.inference.adapters.transcription_rules import (
+    LANGUAGES,
     STEP_S,
+    TASKS,
     Vocabulary,
     repetition,
     segments,
@@ -52,7 +55,8 @@ _LOOP, _UNSURE = 2.4, -1.0
 _SILENCE = ((0.6, _UNSURE), (0.9, -0.5))
 _LOOP_IN_SILENCE = 0.6
 _STEP_SAMPLES = round(STEP_S * RATE)
-_OPTIONS = ("language", "prompt", "max_tokens", "temperature")
+_ENGLISH, _MULTILINGUAL = 50256, 50257  # ends of text
+_OPTIONS = ("language", "task", "prompt", "max_tokens", "temperature")
 
 
 class _Sound(NamedTuple):
@@ -60,6 +64,9 @@ class _Sound(NamedTuple):
     prompt: list[int]
     max_tokens: int
     temperatures: tuple[float, ...]
+    language: str
+    """"" to be found out."""
+    task: str
 
 
 class Transcription(Sounds, Adapter):
@@ -77,10 +84,11 @@ class Transcription(Sounds, Adapter):
         if spec.tokenizer is None or spec.graph is None:
             raise Failed(f'model "{spec.name}" has no tokenizer.json or no graph')
         self._tokenizer = Tokenizer(spec.tokenizer)
-        self._language = str(spec.options.get("language", "en"))
         encoder = open_session(spec.graph)
         decoder = open_session(spec.graph.with_name(spec.graph.name.replace("encoder", "decoder")))
         self._vocabulary = _vocabulary(spec, self._tokenizer)
+        default = "" if self._vocabulary.languages else "en"
+        self._language = str(spec.options.get("language", default))
         self._decoder = Decoder(encoder, decoder, self._vocabulary)
         self._provider = encoder.execution_provider
 
@@ -92,22 +100,21 @@ class Transcription(Sounds, Adapter):
     def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
         """Read the sounds and the options.
 
-        ``language``: the model's own. ``prompt``: text that the sound goes on from, its last 223
-        tokens count. ``max_tokens``: of a window. ``temperature``: the only one to draw at.
+        ``language``: a code such as ``de``; of models of English alone only theirs.
+        ``task``: ``transcribe``, or ``translate`` into English. ``prompt``: text that the sound
+        goes on from, its last 223 tokens count. ``max_tokens``: of a window. ``temperature``: the
+        only one to draw at.
         """
         check_known(self.spec.name, options, _OPTIONS)
-        if options.get("language", self._language) != self._language:
-            raise Invalid(
-                f'model "{self.spec.name}" transcribes "{self._language}", not'
-                f' "{options["language"]}"'
-            )
+        language, task = self._spoken(options)
         most = read_int(options, "max_tokens", _MAX_TOKENS, low=1, high=_MAX_TOKENS)
         tried: tuple[float, ...] = _TEMPERATURES
         if "temperature" in options:
             only = read_float(options, "temperature", 0, low=0, high=2)
             tried = (only,) if only else tried
         prompt = self._prompt(options.get("prompt", ""))
-        return [Unit(1, _Sound(s, prompt, most, tried)) for s in self.sounds(inputs)]
+        told = (prompt, most, tried, language, task)
+        return [Unit(1, _Sound(s, *told)) for s in self.sounds(inputs)]
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
         """Give the text of each sound."""
@@ -124,12 +131,18 @@ class Transcription(Sounds, Adapter):
         window = self._decoder.frames * HOP // _STEP_SAMPLES
         said: list[str] = []
         spans: list[dict[str, Any]] = []
-        at = 0
+        at, language = 0, sound.language
         while at < length:
             size = min(window, length - at)
             begin = at * _STEP_SAMPLES
             heard = self._decoder.listen(sound.samples[begin : begin + window * _STEP_SAMPLES])
-            found, texts, moved = self._window(heard, sound, at, size)
+            first = self._decoder.begin(heard) if self._looks_first(sound) else None
+            if first is not None and not language:
+                codes = self._vocabulary.languages
+                language = max(codes, key=lambda code: float(first[codes[code]]))
+            sound = sound._replace(language=language)
+            decoded = self._say(heard, sound, at, first)
+            found, texts, moved = self._window(decoded, at, size)
             at += moved
             said += texts
             spans += found
@@ -140,15 +153,14 @@ class Transcription(Sounds, Adapter):
                 "text": "".join(said).strip(),
                 "segments": spans,
                 "duration_s": round(len(sound.samples) / RATE, 3),
-                "language": self._language,
+                "language": language,
             }
         )
 
     def _window(
-        self, heard: Mapping[str, Array], sound: _Sound, at: int, size: int
+        self, decoded: Decoded | None, at: int, size: int
     ) -> tuple[list[dict[str, Any]], list[str], int]:
         """Give a window's segments, their texts as they follow one another, and its length."""
-        decoded = self._say(heard, sound, at)
         if decoded is None:
             return [], [], size
         cut, moved = segments(decoded.tokens, self._vocabulary, length=size)
@@ -167,11 +179,19 @@ class Transcription(Sounds, Adapter):
                 )
         return spans, texts, moved
 
-    def _say(self, heard: Mapping[str, Array], sound: _Sound, at: int) -> Decoded | None:
+    def _looks_first(self, sound: _Sound) -> bool:
+        """Tell whether more follows the start than the text: then it is looked at by itself."""
+        return bool(self._vocabulary.languages) or len(sound.prompt) > 1
+
+    def _say(
+        self, heard: Mapping[str, Array], sound: _Sound, at: int, first: FloatArray | None
+    ) -> Decoded | None:
         """Give the first decoding that will do, the last one else; None where nobody speaks."""
         decoded, spent = None, 0
-        prompt, bare = sound.prompt, [self._vocabulary.start]
-        silence = self._decoder.silence(heard, bare) if prompt != bare else None
+        known = self._vocabulary
+        asked = [known.languages[sound.language], known.tasks[sound.task]] if known.tasks else []
+        prompt, bare = [*sound.prompt, *asked], [known.start, *asked]
+        silence = None if first is None else float(first[known.silent])
         for temperature in self._attempts(sound):
             decoded = self._decoder.say(
                 heard,
@@ -203,6 +223,24 @@ class Transcription(Sounds, Adapter):
         words = [token for token in decoded.tokens if token < self._vocabulary.end]
         return repetition(self._tokenizer.decode(words)) > _LOOP
 
+    def _spoken(self, options: Mapping[str, Any]) -> tuple[str, str]:
+        """Give the language, "" to be found out, and the task.
+
+        Raises:
+            Invalid: the model does not have it.
+        """
+        language, task = options.get("language") or self._language, options.get("task", TASKS[0])
+        codes = self._vocabulary.languages
+        if language and language != self._language and language not in codes:
+            expected = f"one of {', '.join(codes)}" if codes else f'"{self._language}"'
+            raise Invalid(
+                f'model "{self.spec.name}" knows no language "{language}", expected {expected}'
+            )
+        if task not in (TASKS if codes else TASKS[:1]):
+            can = " or ".join(TASKS) if codes else f"{TASKS[0]}: it is of one language"
+            raise Invalid(f'model "{self.spec.name}" does not "{task}", expected {can}')
+        return str(language), str(task)
+
     def _prompt(self, text: object) -> list[int]:
         if not isinstance(text, str):
             raise Invalid(f'option "prompt" is {text!r}, expected a text')
@@ -228,11 +266,17 @@ def _vocabulary(spec: ModelSpec, tokenizer: Tokenizer) -> Vocabulary:
     end = find("<|endoftext|>")
     start = find("<|startoftranscript|>")
     times = find("<|notimestamps|>") + 1
-    if end != 50256:
+    if end not in (_ENGLISH, _MULTILINGUAL):
         raise Failed(
-            f'model "{spec.name}" is of several languages (end of text {end}), expected one of'
-            " English alone (50256)"
+            f'model "{spec.name}" ends texts by token {end}, expected {_ENGLISH} of English alone'
+            f" or {_MULTILINGUAL} of several languages"
         )
+    languages: dict[str, int] = {}
+    tasks: dict[str, int] = {}
+    if end == _MULTILINGUAL:
+        numbers = {code: tokenizer.token_id(f"<|{code}|>") for code in LANGUAGES}
+        languages = {code: number for code, number in numbers.items() if number is not None}
+        tasks = {task: find(f"<|{task}|>") for task in TASKS}
     never, not_first = _barred(spec.file("config", "config.json"))
     return Vocabulary(
         size=times + _TIMES,
@@ -241,6 +285,8 @@ def _vocabulary(spec: ModelSpec, tokenizer: Tokenizer) -> Vocabulary:
         previous=find("<|startofprev|>"),
         silent=find("<|nocaptions|>", "<|nospeech|>"),
         times=times,
+        languages=languages,
+        tasks=tasks,
         never=never,
         not_first=not_first,
     )

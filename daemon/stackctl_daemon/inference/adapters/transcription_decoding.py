@@ -102,15 +102,10 @@ class Decoder:
             ids = [token]
         return Decoded(said, total / (len(said) + 1), silence, False)
 
-    def silence(self, heard: Mapping[str, Array], begin: Sequence[int]) -> float:
-        """Give the probability that nobody speaks, before any prompt has had its say.
-
-        Args:
-            heard: of `listen`.
-            begin: tokens that end with the start of a transcript.
-        """
-        logits, _ = self._step(begin, heard, self._past)
-        return float(_softmax(logits)[self._vocabulary.silent])
+    def begin(self, heard: Mapping[str, Array]) -> FloatArray:
+        """Give the probability of each token at the very start, before any prompt has its say."""
+        logits, _ = self._step([self._vocabulary.start], heard, self._past)
+        return _softmax(logits)
 
     def _step(
         self, ids: Sequence[int], heard: Mapping[str, Array], past: Mapping[str, Array]

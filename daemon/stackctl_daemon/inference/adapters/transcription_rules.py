@@ -7,7 +7,7 @@ Source: `whisper/decoding.py` (`SuppressTokens`, `SuppressBlank`, `ApplyTimestam
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,15 @@ STEP_S = 0.02
 """Between two timestamps."""
 _LATEST_START = 50
 """Timestamps into the window, for the first one: 1 s."""
+_CODES = (
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta "
+    "no th ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk "
+    "sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb "
+    "my bo tl mg as tt haw ln ha ba jw su yue "
+)
+LANGUAGES = tuple(_CODES.split())
+"""Codes, in the order of their tokens (`whisper/tokenizer.py`); the last came with large-v3."""
+TASKS = ("transcribe", "translate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,10 @@ class Vocabulary:
     """What the model says first where nobody speaks."""
     times: int
     """The first timestamp; all beyond it are timestamps."""
+    languages: Mapping[str, int]
+    """Tokens of languages by code; empty where the model is of English alone."""
+    tasks: Mapping[str, int]
+    """Tokens of ``transcribe`` and ``translate``; empty as above."""
     never: tuple[int, ...]
     """Tokens that are no speech, such as brackets and notes."""
     not_first: tuple[int, ...]
@@ -46,6 +59,8 @@ class Rules:
         self._known = vocabulary
         self._always = np.zeros(vocabulary.size, np.float32)
         barred = [*vocabulary.never, vocabulary.times - 1, vocabulary.start, vocabulary.silent]
+        if vocabulary.languages:
+            barred += range(vocabulary.end + 1, vocabulary.times)
         self._always[[i for i in barred if i < vocabulary.size]] = -np.inf
 
     def allow(self, logits: FloatArray, said: Sequence[int]) -> FloatArray:

@@ -1,7 +1,7 @@
-"""OpenAI's transcription: a form with a sound in, text or subtitles out.
+"""OpenAI's transcription and translation: a form with a sound in, text or subtitles out.
 
-Source: createTranscription in the OpenAPI description of api.openai.com; SubRip as in its de
-facto description; WebVTT, W3C.
+Source: createTranscription and createTranslation in the OpenAPI description of api.openai.com;
+SubRip as in its de facto description; WebVTT, W3C.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
     """Give the routes."""
 
     async def transcribe(request: Request) -> Reply:
+        return await answer(request, "transcribe")
+
+    async def translate(request: Request) -> Reply:
+        return await answer(request, "translate")
+
+    async def answer(request: Request, task: str) -> Reply:
         form = Form(request.headers.get("content-type", ""), request.body)
         kind = form.text("response_format", "json")
         if kind not in FORMATS:
@@ -57,6 +63,9 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
         options: dict[str, Any] = {
             name: text for name in ("language", "prompt") if (text := form.text(name, ""))
         }
+        if task == "translate":
+            options["task"] = task
+            options.pop("language", None)  # the form of a translation has none
         if temperature := form.text("temperature", ""):
             options["temperature"] = _number("temperature", temperature)
         ask = Ask(options=options, user=request.uid)
@@ -66,16 +75,17 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
         if kind in _TEXTS:
             text = _WRITERS[kind](value)
             return Reply(text.encode(), content_type=_TEXTS[kind], headers=headers(done))
-        return Reply(_object(value, verbose=kind == "verbose_json"), headers=headers(done))
+        found = _object(value, task if kind == "verbose_json" else "")
+        return Reply(found, headers=headers(done))
 
     return [
         Route(
-            name="openai.transcriptions",
+            name=f"openai.{name}",
             method="POST",
-            path="/v1/audio/transcriptions",
+            path=f"/v1/audio/{name}",
             permission="operate",
-            handler=transcribe,
-            summary="Turn speech into text (OpenAI).",
+            handler=handler,
+            summary=f"Turn speech into {what} (OpenAI).",
             raw=multipart.CONTENT_TYPE,
             reply=Transcription,
             also_replies=tuple(_TEXTS.values()),
@@ -85,6 +95,10 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
             max_body_bytes=96 << 20,
             ends_with_peer=True,
             timeout_s=600,
+        )
+        for name, handler, what in (
+            ("transcriptions", transcribe, "text"),
+            ("translations", translate, "English text"),
         )
     ]
 
@@ -143,9 +157,10 @@ def _segments(value: Mapping[str, Any]) -> list[tuple[float, float, str]]:
     return found or ([(0.0, float(value.get("duration_s", 0.0)), text)] if text else [])
 
 
-def _object(value: Mapping[str, Any], *, verbose: bool) -> Transcription:
+def _object(value: Mapping[str, Any], task: str) -> Transcription:
+    """Give the text, and with a task all that is known."""
     text = str(value.get("text", ""))
-    if not verbose:
+    if not task:
         return Transcription(text=text)
     segments = [
         {"id": i, "start": start, "end": end, "text": said}
@@ -153,7 +168,7 @@ def _object(value: Mapping[str, Any], *, verbose: bool) -> Transcription:
     ]
     return Transcription(
         text=text,
-        task="transcribe",
+        task=task,
         language=str(value.get("language") or ""),
         duration=float(value.get("duration_s", 0.0)),
         segments=segments,

@@ -19,6 +19,8 @@ VOCABULARY = Vocabulary(
     previous=PREVIOUS,
     silent=SILENT,
     times=TIMES,
+    languages={},
+    tasks={},
     never=(3, PREVIOUS),
     not_first=(0, END),
 )
