@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -121,8 +122,14 @@ def _filter(shift: float, half: int, ratio: float) -> FloatArray:
 
 
 def _other(data: bytes) -> FloatArray:
-    # Deferred: whoever only reads WAV does without FFmpeg.
-    from stackctl_daemon.inference.adapters.compressed_audio import decode_compressed, kind_of
+    try:
+        # Deferred: whoever only reads WAV does without FFmpeg.
+        from stackctl_daemon.inference.adapters.compressed_audio import decode_compressed, kind_of
+    except ImportError as err:  # a small image may leave it out
+        raise Invalid(
+            f"the sound is {_begins(data)}, and all but WAV needs the package av: {err}",
+            hint=f"{sys.executable} -m pip install av",
+        ) from err
 
     if not kind_of(data):
         raise _invalid(f"the sound is {_begins(data)}, expected {_READS}, or {_ALSO}")

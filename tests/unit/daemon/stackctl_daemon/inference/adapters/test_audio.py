@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -106,3 +107,16 @@ def test_damage_is_refused_or_read_but_never_raises_otherwise(noise: bytes, at: 
         return
 
     assert np.isfinite(found).all()
+
+
+def test_without_ffmpeg_compressed_sound_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "stackctl_daemon.inference.adapters.compressed_audio"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "av", None)
+
+    with pytest.raises(Invalid, match="all but WAV needs the package av") as caught:
+        decode(b"fLaC" + bytes(40))
+
+    assert caught.value.hint.endswith("pip install av")
