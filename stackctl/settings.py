@@ -68,6 +68,9 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """After so long without a request a model is unloaded; 0: never."""
     warm_up_s: Annotated[float, Meta(ge=0, le=60)] = 3.0
     """Of computing, to find a model's batch budget when one asks to load it; 0: never."""
+    latency_target_ms: Annotated[float, Meta(ge=0, le=600_000)] = 0.0
+    """What 95 of 100 requests should be answered within: batches are sized for it, model by model,
+    from what was measured. 0: batches are as large as is best for throughput."""
     wedge_timeout_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 120.0
     """A worker that holds work and says nothing for so long is killed and started again; above
     what loading the largest model and its largest batch take."""

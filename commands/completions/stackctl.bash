@@ -29,7 +29,7 @@ _stackctl_flags() {
     'models verify') echo '--help -h' ;;
     'models remove') echo '--help -h' ;;
     'models import') echo '--licence --help -h' ;;
-    'models load') echo '--device --pin --no-pin --ttl --help -h' ;;
+    'models load') echo '--device --pin --no-pin --ttl --replicas --latency-target --help -h' ;;
     'models unload') echo '--device --help -h' ;;
     'models ps') echo '--help -h' ;;
     'models why') echo '--help -h' ;;
@@ -92,6 +92,8 @@ _stackctl_values() {
     'models import --licence') echo 'any' ;;
     'models load --device') echo 'any' ;;
     'models load --ttl') echo 'any' ;;
+    'models load --replicas') echo 'any' ;;
+    'models load --latency-target') echo 'any' ;;
     'models unload --device') echo 'any' ;;
     'models run --option' | 'models run -o') echo 'any' ;;
     'models run --query') echo 'any' ;;

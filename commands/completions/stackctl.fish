@@ -2,7 +2,7 @@
 
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
-    set -l valued --batch --collection --concurrency --device --input --licence --limit --lines --mode --option --output --path --query --rate --seconds --timeout --ttl --type -c -i -n -o
+    set -l valued --batch --collection --concurrency --device --input --latency-target --licence --limit --lines --mode --option --output --path --query --rate --replicas --seconds --timeout --ttl --type -c -i -n -o
     set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
     set -l path
     set -l skip 0
@@ -65,7 +65,7 @@ complete -c stackctl -n '__stackctl_at models' -a pull -d 'Fetch a model and che
 complete -c stackctl -n '__stackctl_at models' -a verify -d 'Read every byte of a model again and compare it with the catalogue.'
 complete -c stackctl -n '__stackctl_at models' -a remove -d 'Delete a model'\''s files from this disk.'
 complete -c stackctl -n '__stackctl_at models' -a import -d 'Take a model from a folder of this machine.'
-complete -c stackctl -n '__stackctl_at models' -a load -d 'Load a model before it is asked for.'
+complete -c stackctl -n '__stackctl_at models' -a load -d 'Load a model before it is asked for, or change how a loaded one is kept.'
 complete -c stackctl -n '__stackctl_at models' -a unload -d 'Unload a model once the requests that use it have ended.'
 complete -c stackctl -n '__stackctl_at models' -a ps -d 'List the models that devices hold, with what they take.'
 complete -c stackctl -n '__stackctl_at models' -a why -d 'Say on which device a model is or would be, and why.'
@@ -83,6 +83,8 @@ complete -c stackctl -n '__stackctl_at models load' -a '(stackctl __complete mod
 complete -c stackctl -n '__stackctl_at models load' -l device -x -d 'Id of a device, such as cpu:0.'
 complete -c stackctl -n '__stackctl_at models load' -l pin -l no-pin -d 'Never evict it, or let it go again.'
 complete -c stackctl -n '__stackctl_at models load' -l ttl -x -d 'Unload it after so many seconds without a request.'
+complete -c stackctl -n '__stackctl_at models load' -l replicas -x -d 'Batches that the device computes at once, 1 to 64.'
+complete -c stackctl -n '__stackctl_at models load' -l latency-target -x -d 'Size batches so that 95 of 100 answers take no longer.'
 complete -c stackctl -n '__stackctl_at models unload' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models unload' -l device -x -d 'Id of a device, such as cpu:0.'
 complete -c stackctl -n '__stackctl_at models why' -a '(stackctl __complete models (commandline -ct))'

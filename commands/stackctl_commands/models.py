@@ -77,11 +77,18 @@ Device = Annotated[str, typer.Option(help="Id of a device, such as cpu:0.")]
 
 
 @command(
-    app, examples=["stackctl models load default --pin", "stackctl models load default --ttl 600"]
+    app,
+    examples=[
+        "stackctl models load default --pin",
+        "stackctl models load default --ttl 600",
+        "stackctl models load default --replicas 2",
+        "stackctl models load default --latency-target 100",
+    ],
 )
 def load(
     ctx: typer.Context,
     name: Name = "default",
+    *,
     device: Device = "",
     pin: Annotated[
         bool | None, typer.Option("--pin/--no-pin", help="Never evict it, or let it go again.")
@@ -89,10 +96,24 @@ def load(
     ttl: Annotated[
         float | None, typer.Option(help="Unload it after so many seconds without a request.")
     ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(help="Batches that the device computes at once, 1 to 64.")
+    ] = None,
+    latency_target: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="Size batches so that 95 of 100 answers take no longer."),
+    ] = None,
 ) -> None:
-    """Load a model before it is asked for."""
+    """Load a model before it is asked for, or change how a loaded one is kept."""
     now = here(ctx)
-    model = now.client.models.load(name, device=device, pinned=pin, ttl_s=ttl)
+    model = now.client.models.load(
+        name,
+        device=device,
+        pinned=pin,
+        ttl_s=ttl,
+        replicas=replicas,
+        latency_target_ms=latency_target,
+    )
     now.output.show(model, lambda m: now.output.table([m], views.RUNNING))
 
 

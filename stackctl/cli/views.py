@@ -35,7 +35,15 @@ RUNNING = [
     Column("MEMORY", lambda m: size(m.memory_bytes), lambda m: m.memory_bytes, right=True),
     Column("LOADED IN", lambda m: duration(m.load_s), lambda m: m.load_s, optional=True),
     Column("IN USE", lambda m: m.in_use, right=True),
+    Column("REPLICAS", lambda m: m.replicas, right=True, optional=True),
     Column("BATCH", lambda m: m.batch_budget or None, right=True, optional=True),
+    Column(
+        "P95",
+        lambda m: _p95(m.latency_p95_ms, m.latency_target_ms),
+        lambda m: m.latency_p95_ms,
+        right=True,
+        optional=True,
+    ),
     Column("USED", lambda m: _when(m.used_at), lambda m: m.used_at),
     Column(
         "EXPIRES", lambda m: "pinned" if m.pinned else _when(m.expires_at), lambda m: m.expires_at
@@ -243,6 +251,13 @@ def tuning_lines(output: Output, job: Job) -> Iterator[str]:
 
 def _when(time: str) -> str | None:
     return local_time(time) if time else None
+
+
+def _p95(measured_ms: float, target_ms: float) -> str | None:
+    """Give a measured latency beside its target."""
+    if not target_ms:
+        return None
+    return f"{measured_ms:.0f} of {target_ms:g} ms" if measured_ms else f"? of {target_ms:g} ms"
 
 
 def _free(count: int) -> str | None:

@@ -61,9 +61,12 @@ class ModelCalls:
         device: str = "",
         pinned: bool | None = None,
         ttl_s: float | None = None,
+        replicas: int | None = None,
+        latency_target_ms: float | None = None,
     ) -> RunningModel:
-        """Load a model onto a device, the best one when none is named."""
+        """Load a model onto a device, the best one when none is named; None: as it is."""
         body = {"device": device, "pinned": pinned, "ttl_s": ttl_s}
+        body |= {"replicas": replicas, "latency_target_ms": latency_target_ms}
         reply = self._transport.request("POST", _path(name, "load"), body, timeout_s=600.0)
         return cast("RunningModel", reply)
 

@@ -112,6 +112,12 @@ class LoadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ttl_s: float | None = None
     """Unloaded after so long without a request; 0: never; none: as it is, and
     ``inference.keep_alive_s`` at first."""
+    replicas: int | None = None
+    """Batches of it that a device computes at once, 1 to 64; they share its weights. None: as it
+    is, and what its entry says at first."""
+    latency_target_ms: float | None = None
+    """What 95 of 100 requests should be answered within: batches are sized for it. 0: no target;
+    none: as it is, and ``inference.latency_target_ms`` at first."""
 
 
 class UnloadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,7 +146,14 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str = ""
     """When it goes unless it is asked for; empty: never."""
     batch_budget: int = 0
-    """Padded cost of a batch, as calibrated; 0: by the settings."""
+    """Padded cost of a batch, as calibrated, or as the latency target has it now; 0: by the
+    settings."""
+    replicas: int = 1
+    """Batches of it that are computed at once."""
+    latency_target_ms: float = 0.0
+    """0: none."""
+    latency_p95_ms: float = 0.0
+    """Measured from arrival to answer, where there is a target; 0: nothing was yet."""
     aliases: list[str] = []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -58,6 +58,8 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     aliases: list[str] = []
     options: dict[str, Any] = {}
     """The adapter's own."""
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Batches of it that a device computes at once, unless a load says otherwise."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

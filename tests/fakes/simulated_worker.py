@@ -116,7 +116,8 @@ class SimulatedWorkers:
             send(wire.LoadFailed(command.key, command.name, text, device_fault=True))
             return
         held[command.key] = self._memory_bytes
-        send(wire.Loaded(command.key, command.name, "simulated", 0.01, self._memory_bytes))
+        size = self._memory_bytes
+        send(wire.Loaded(command.key, command.name, "simulated", 0.01, size, command.replicas))
 
     def _run(
         self, device: SimulatedDevice, command: wire.Run, held: dict[str, int], send: Any

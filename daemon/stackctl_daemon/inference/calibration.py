@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from stackctl.contracts.device import Device
 from stackctl.errors import Invalid
+from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Adapter, Input, Texts, Unit
 from stackctl_daemon.inference.state_file import StateFile
 
@@ -25,8 +26,8 @@ SAMPLE_TOKENS = (16, 64, 128)
 _NEAR_BEST = 0.95
 _RUNS = 2
 
-Measure = Callable[[int], tuple[int, int, float]]
-"""From a budget: inputs, padded cost and seconds of one pass."""
+Measure = Callable[[int], list[tuple[int, int, float]]]
+"""From a budget: inputs, padded cost and seconds of each batch of one pass."""
 
 
 class Row(NamedTuple):
@@ -55,6 +56,8 @@ class Sweep:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rows: list[Row] = []
+        self.batches: list[tuple[int, float]] = []
+        """Padded cost and seconds of every batch."""
         self.problem = ""
         """Why it ended early."""
         self._measure = measure
@@ -69,11 +72,14 @@ class Sweep:
         budget = self._left.pop(0)
         begun = self._clock()
         try:
-            items, cost, duration_s = self._measure(budget)
+            done = self._measure(budget)
         except Exception as err:  # out of memory, or a graph of a fixed batch: the end of the line
             self.problem = f"a budget of {budget} fails: {err}"
             return False
         self._seconds -= self._clock() - begun
+        self.batches += [(cost, took) for _, cost, took in done]
+        items, cost = sum(one[0] for one in done), sum(one[1] for one in done)
+        duration_s = sum(one[2] for one in done)
         row = Row(budget, items, cost, duration_s)
         if self.rows and self.rows[-1].budget == budget:
             row = max(self.rows.pop(), row, key=lambda r: r.rate)
@@ -119,15 +125,14 @@ def samples(adapter: Adapter, seen: Unit | None) -> tuple[Measure, list[int]]:
             hint=f"stackctl models run {adapter.spec.name} FILE",
         )
 
-    def measure(budget: int) -> tuple[int, int, float]:
-        items, cost, took = 0, 0, 0.0
+    def measure(budget: int) -> list[tuple[int, int, float]]:
+        done = []
         for unit in groups:
             count = max(1, budget // max(1, unit.cost))
             begun = time.monotonic()
             adapter.compute([unit] * count)
-            took += time.monotonic() - begun
-            items, cost = items + count, cost + count * unit.cost
-        return items, cost, took
+            done.append((count, count * unit.cost, time.monotonic() - begun))
+        return done
 
     return measure, budgets
 
@@ -154,6 +159,11 @@ class Knees:
         """Note a budget and write it."""
         self._known[_name(key, device)] = budget
         self._file.write(dict(self._known))
+
+
+def tuned_as(load: wire.Load) -> str:
+    """Give the name of what is tuned: with replicas, fewer threads compute each batch."""
+    return f"{load.key} x{load.replicas}" if load.replicas > 1 else load.key
 
 
 def _name(key: str, device: Device) -> str:

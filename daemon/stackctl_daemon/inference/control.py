@@ -21,7 +21,7 @@ from stackctl.contracts.inference import (
 from stackctl.contracts.job import Job
 from stackctl.errors import Conflict, Failed, Invalid, NotFound
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.calibration import Knees, Row
+from stackctl_daemon.inference.calibration import Knees, Row, tuned_as
 from stackctl_daemon.inference.lifecycle import Lifecycle
 from stackctl_daemon.inference.placement import explain
 from stackctl_daemon.inference.pool import Pool
@@ -31,6 +31,8 @@ from stackctl_daemon.jobs import JobContext, JobKind, Jobs
 from stackctl_daemon.tasks import TaskOwner
 
 TUNE = "models.tune"
+MOST_REPLICAS = 64
+MOST_LATENCY_MS = 600_000
 _JOB_SECONDS = 3.0
 LoadOf = Callable[[str], Awaitable[wire.Load]]
 
@@ -62,6 +64,27 @@ class Aliases:
         self._file.write(known)
         previous, self._known = self._known.get(alias, ""), known
         return previous
+
+
+def terms_of(wanted: LoadRequest) -> dict[str, Any]:
+    """Give the fields of `wire.Load` that a request names.
+
+    Raises:
+        Invalid: a value is out of its range.
+    """
+    asked: dict[str, Any] = {}
+    if wanted.replicas is not None:
+        if not 1 <= wanted.replicas <= MOST_REPLICAS:
+            raise Invalid(f"replicas is {wanted.replicas}, expected 1 to {MOST_REPLICAS}")
+        asked["replicas"] = wanted.replicas
+    if wanted.latency_target_ms is not None:
+        if not 0 <= wanted.latency_target_ms <= MOST_LATENCY_MS:
+            raise Invalid(
+                f"latency_target_ms is {wanted.latency_target_ms:g}, expected 0 (no target) to"
+                f" {MOST_LATENCY_MS}"
+            )
+        asked["latency_target_s"] = wanted.latency_target_ms / 1e3
+    return asked
 
 
 class ModelControl:
@@ -102,11 +125,13 @@ class ModelControl:
             self._worker(wanted.device)
         if wanted.ttl_s is not None and not 0 <= wanted.ttl_s <= 31_536_000:
             raise Invalid(f"ttl_s is {wanted.ttl_s:g}, expected 0 (for ever) to 31536000")
+        asked = terms_of(wanted)
         load = await self._load_of(name)
         worker = await self._lifecycle.load(
-            load, device=wanted.device, pinned=wanted.pinned, ttl_s=wanted.ttl_s
+            load, device=wanted.device, pinned=wanted.pinned, ttl_s=wanted.ttl_s, **asked
         )
-        if self._warm_up_s and not self._knees.get(load.key, worker.device):
+        load = worker.held.wanted.get(load.key, load)
+        if self._warm_up_s and not self._knees.get(tuned_as(load), worker.device):
             self._tasks.spawn(self._measure(worker, load, self._warm_up_s), name="model-warm-up")
         found = [m for m in self.running().items if m.device == worker.device.id]
         return next(m for m in found if f"{m.model}@{m.version}" == load.key)
@@ -217,7 +242,8 @@ class ModelControl:
         done = await worker.held.tune(load.key, seconds)
         if done.budget:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, self._knees.put, load.key, worker.device, done.budget)
+            name = tuned_as(worker.held.wanted.get(load.key, load))
+            await loop.run_in_executor(None, self._knees.put, name, worker.device, done.budget)
         rows = [Row(r.budget, r.items, r.cost, r.duration_s) for r in done.rows]
         return {
             "device": worker.device.id,

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+import msgspec
+
 from stackctl.errors import Failed, StackctlError
 from stackctl_daemon.inference import protocol as wire
 
@@ -37,6 +39,8 @@ class LoadedModel:
     memory_bytes: int
     used_at: float
     """When it was last asked for, by the monotonic clock."""
+    paced: wire.Paced | None = None
+    """How it keeps to its target of latency, as last heard."""
 
 
 class HeldModels:
@@ -111,6 +115,27 @@ class HeldModels:
         if key in self.open:
             self.open[key].used_at = self._clock()
 
+    def change(self, load: wire.Load) -> None:
+        """Have a model that is wanted on other terms; requests go on meanwhile."""
+        self.wanted[load.key] = load
+        if load.key in self._sent:
+            self._write(load)
+
+    async def changed(self, load: wire.Load) -> None:
+        """Wait until a model is on the terms that it was changed to.
+
+        Raises:
+            Failed: it cannot be opened so, and stays as it was; or it was closed.
+        """
+        key = load.key
+
+        def there() -> bool:
+            return key in self.open and self.open[key].load is load
+
+        await self.until(lambda: self.wanted.get(key) is not load or there())
+        if not there():
+            raise self._faults.pop(key, None) or Failed(f"{self._device}: {key} was changed again")
+
     def send(self, load: wire.Load) -> None:
         """Tell the process to load a model, unless it was told."""
         if load.key not in self._sent:
@@ -174,8 +199,14 @@ class HeldModels:
             if not future.done() and condition():
                 future.set_result(None)
 
-    def hear(self, report: wire.Loaded | wire.Unloaded | wire.LoadFailed | wire.Tuned) -> None:
+    def hear(
+        self, report: wire.Loaded | wire.Unloaded | wire.LoadFailed | wire.Tuned | wire.Paced
+    ) -> None:
         """Take what the worker says of a model."""
+        if isinstance(report, wire.Paced):
+            if report.key in self.open:
+                self.open[report.key].paced = report
+            return
         if isinstance(report, wire.Loaded):
             self._loaded(report)
         elif isinstance(report, wire.Tuned):
@@ -213,6 +244,8 @@ class HeldModels:
         self._deaths.pop(report.key, None)
         load = self.wanted.get(report.key)
         if load:
+            if load.replicas != report.replicas:  # it is being opened on other terms
+                load = msgspec.structs.replace(load, replicas=report.replicas)
             self.open[report.key] = LoadedModel(
                 load,
                 report.execution_provider,
@@ -225,6 +258,12 @@ class HeldModels:
 
     def _failed(self, report: wire.LoadFailed) -> None:
         log.warning("model_not_loaded device=%s %s", self._device, report.message)
+        if report.kept and report.key in self.open:
+            self.wanted[report.key] = self.open[report.key].load
+            self._faults[report.key] = Failed(
+                f"{self._device}: {report.message}", hint=report.hint
+            )
+            return
         self._sent.discard(report.key)  # the next request tries anew
         self.wanted.pop(report.key, None)
         self.open.pop(report.key, None)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -118,16 +119,18 @@ class Lifecycle:
         device: str = "",
         pinned: bool | None = None,
         ttl_s: float | None = None,
+        **terms_of_load: Any,
     ) -> WorkerHandle:
         """Load a model and wait until it is; it is moved on where a device fails.
 
-        Terms that are None stay as they are.
+        Terms that are None stay as they are, and so do fields of `wire.Load` that are not named.
 
         Raises:
             NoRoom: no device has the memory, with the figures of each.
             DeviceFault: no device can run it.
             Failed: its files cannot be opened.
         """
+        load = msgspec.structs.replace(load, **terms_of_load)
         found = await self.candidates(load)
         if device:
             found = [c for c in found if c.worker.device.id == device]
@@ -142,9 +145,11 @@ class Lifecycle:
                 terms.ttl_s = terms.ttl_s if ttl_s is None else ttl_s
                 self._news.set()
                 await worker.held.opened(load.key)
-                return worker
             except (NoRoom, Failed) as err:
                 error = err
+                continue
+            await self._change(worker, load.key, terms_of_load)
+            return worker
         raise error or refusal(load.name, found)
 
     # -- giving up --------------------------------------------------------------------------
@@ -216,6 +221,25 @@ class Lifecycle:
                 raise refusal(load.name, [now])
             log.info("model_evicted model=%s device=%s", victim.load.name, worker.device.id)
             await self._unload(worker, victim.load)
+
+    async def _change(self, worker: WorkerHandle, key: str, terms: dict[str, Any]) -> None:
+        """Keep a model that is loaded on other terms; where they cannot be had it stays as it was.
+
+        Raises:
+            NoRoom: the device lacks the memory to hold both for a moment.
+            Failed: it cannot be opened so.
+        """
+        held = worker.held.wanted.get(key)
+        if held is None:
+            return
+        wanted = msgspec.structs.replace(held, **terms)
+        if wanted == held:
+            return
+        if wanted.replicas != held.replicas:
+            wanted = msgspec.structs.replace(wanted, budget=self._budget_of(wanted, worker))
+            async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+                await self._make_room(worker, wanted, evict=False)
+        await worker.change(wanted)
 
     async def _look(self, worker: WorkerHandle, load: wire.Load) -> Candidate:
         kind = worker.device.kind
@@ -316,6 +340,9 @@ class Lifecycle:
         terms = self._terms.get((worker.device.id, key), Terms())
         wanted = worker.held.wanted.get(key)
         left = self._left_s(worker, model) if model else None
+        load = model.load if model else wanted
+        paced = model.paced if model and model.load.latency_target_s else None
+        budget = self._budget_of(load, worker) if load else 0
         return RunningModel(
             model=name,
             version=version,
@@ -328,7 +355,10 @@ class Lifecycle:
             in_use=in_use,
             pinned=terms.pinned,
             expires_at="" if left is None else self._wall(left),
-            batch_budget=self._budget_of(wanted, worker) if wanted else 0,
+            batch_budget=paced.budget if paced else budget,
+            replicas=load.replicas if load else 1,
+            latency_target_ms=round(load.latency_target_s * 1e3, 3) if load else 0.0,
+            latency_p95_ms=round(paced.p95_s * 1e3, 1) if paced else 0.0,
             aliases=aliases(name),
         )
 

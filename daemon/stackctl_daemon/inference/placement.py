@@ -16,6 +16,7 @@ import msgspec
 from stackctl.contracts.inference import DeviceVerdict
 from stackctl.errors import Conflict
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.held_models import LoadedModel
 from stackctl_daemon.inference.ports import Room
 from stackctl_daemon.inference.state_file import StateFile
 from stackctl_daemon.inference.worker_handle import WorkerHandle
@@ -27,6 +28,9 @@ FIRST_FACTOR = 1.5
 """Memory over file size while nothing was measured: weights are repacked, and tokenizers grow."""
 WORKER_BYTES = 60_000_000
 """A worker without a model: Python, numpy and ONNX Runtime (45 to 56 MB measured)."""
+
+REPLICA_BYTES = 16_000_000
+"""What one more replica computes with, before it was measured (MiniLM, 512 tokens: 8 to 14 MB)."""
 
 
 class NoRoom(Conflict):
@@ -58,9 +62,12 @@ class Predictor:
 
     def need(self, load: wire.Load, kind: str) -> Need:
         """Predict what a model takes on a kind of device."""
-        known = self._known.get(f"{kind}:{load.key}")
+        known = self._known.get(_name(load, kind))
         if known:
             return Need(known.memory_bytes, "measured when it was last loaded")
+        fewer = self._fewer(load, kind)
+        if fewer:
+            return fewer
         # Of a graph of kilobytes the libraries' share is thousands of times its files.
         ratios = [
             measured.memory_bytes / measured.file_bytes
@@ -77,12 +84,26 @@ class Predictor:
         """Note what loading took; tell whether that is news worth writing."""
         if memory_bytes <= 0:
             return False
-        name = f"{kind}:{load.key}"
+        name = _name(load, kind)
         old = self._known.get(name)
         # The first model of a process also pays for the libraries: the smaller need is its own.
         least = min(memory_bytes, old.memory_bytes) if old else memory_bytes
         self._known[name] = Measured(least, self._file_bytes(load))
         return old is None or abs(old.memory_bytes - least) > 0.02 * least
+
+    def _fewer(self, load: wire.Load, kind: str) -> Need | None:
+        """Predict by what the model took with the next smaller number of replicas.
+
+        They share its weights; of what each computes with, nothing is known but that it is less
+        than all of what the model took.
+        """
+        for count in range(load.replicas - 1, 0, -1):
+            known = self._known.get(_name(msgspec.structs.replace(load, replicas=count), kind))
+            if known:
+                more = (load.replicas - count) * REPLICA_BYTES
+                told = f"measured with {count} of its {load.replicas} replicas"
+                return Need(known.memory_bytes + more, told)
+        return None
 
     def save(self) -> None:
         """Write what was learned."""
@@ -93,6 +114,12 @@ class Predictor:
             files = [f for f in Path(load.directory).glob("*") if f.is_file()]
             self._sizes[load.key] = sum(f.stat().st_size for f in files)
         return self._sizes[load.key]
+
+
+def _name(load: wire.Load, kind: str) -> str:
+    """Under which name what a model takes is kept: a number of replicas has its own."""
+    more = f" x{load.replicas}" if load.replicas > 1 else ""
+    return f"{kind}:{load.key}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +203,7 @@ def _verdict(
     worker = candidate.worker
     decision, reason = "possible", f"needs {_mb(candidate.needed)}, {_free(candidate)}"
     if key in worker.models:
-        decision, reason = "holds", f"loaded, took {_mb(worker.models[key].memory_bytes)}"
+        decision, reason = "holds", _holding(worker.models[key])
     elif key in worker.held.wanted:
         decision, reason = "holds", "is being loaded"
     elif candidate.room is None:
@@ -202,6 +229,18 @@ def _verdict(
         reclaimable_bytes=candidate.reclaimable,
         queued=worker.queued,
     )
+
+
+def _holding(model: LoadedModel) -> str:
+    said = f"loaded, took {_mb(model.memory_bytes)}"
+    if model.load.replicas > 1:
+        said += f", {model.load.replicas} replicas"
+    if model.load.latency_target_s:
+        said += f", target {model.load.latency_target_s * 1e3:g} ms"
+        if model.paced:
+            paced = model.paced
+            said += f": p95 {paced.p95_s * 1e3:.0f} ms with batches of {paced.budget}"
+    return said
 
 
 def _free(candidate: Candidate) -> str:

@@ -16,7 +16,10 @@ Priority = Literal["interactive", "batch"]
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Open a model; replaces one of the same name that nobody waits for."""
+    """Open a model; replaces one of the same name that nobody waits for.
+
+    One that is open is kept on these terms from now on; requests go on meanwhile.
+    """
 
     key: str
     """Name and digest of the model's files and options."""
@@ -32,6 +35,10 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     """The adapter's own."""
     budget: int = 0
     """Padded cost of a batch as it was calibrated on this device; 0: the adapter's own."""
+    replicas: int = 1
+    """Batches of it that are computed at once."""
+    latency_target_s: float = 0.0
+    """What the 95th percentile from arrival to answer should stay under; 0: none."""
 
 
 class Tune(msgspec.Struct, frozen=True, tag="tune"):
@@ -104,6 +111,7 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     load_s: float
     memory_bytes: int
     """Growth of the worker's proportional set size: measured, so an estimate."""
+    replicas: int = 1
 
 
 class Unloaded(msgspec.Struct, frozen=True, tag="unloaded"):
@@ -145,6 +153,18 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
     message: str
     hint: str = ""
     device_fault: bool = False
+    kept: bool = False
+    """The model is still there, on the terms that it was on."""
+
+
+class Paced(msgspec.Struct, frozen=True, tag="paced"):
+    """How a model keeps to its target of latency; now and then."""
+
+    key: str
+    budget: int
+    """Padded cost that a batch may have now."""
+    p95_s: float
+    """From arrival to answer."""
 
 
 class Computed(msgspec.Struct, frozen=True, tag="computed"):
@@ -199,7 +219,9 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 Command = Load | Unload | Tune | Run | Forget
-Report = Ready | Loaded | Unloaded | Tuned | LoadFailed | Computed | Part | Answer | Refused
+Report = (
+    Ready | Loaded | Unloaded | Tuned | LoadFailed | Paced | Computed | Part | Answer | Refused
+)
 
 PREFIX = struct.Struct("<II")
 MAX_FRAME_BYTES = 1 << 30

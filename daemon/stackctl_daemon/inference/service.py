@@ -26,7 +26,7 @@ from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input, Result
 from stackctl_daemon.inference.bodies import rows_of, unpack_results
-from stackctl_daemon.inference.calibration import Knees
+from stackctl_daemon.inference.calibration import Knees, tuned_as
 from stackctl_daemon.inference.control import Aliases, ModelControl
 from stackctl_daemon.inference.lifecycle import Lifecycle
 from stackctl_daemon.inference.memory import HostMeter
@@ -131,7 +131,7 @@ class InferenceService:
             self.pool.workers,
             Predictor(StateFile(state and state / "memory.json", Measured)),
             meter or HostMeter(),
-            budget_of=lambda load, worker: self.knees.get(load.key, worker.device),
+            budget_of=lambda load, worker: self.knees.get(tuned_as(load), worker.device),
             keep_alive_s=settings.keep_alive_s,
         )
         self.control = ModelControl(
@@ -289,7 +289,10 @@ class InferenceService:
             except BaseException:
                 self._known.pop(name, None)
                 raise
-            known = self._known[name] = _Known(ready, load_message(ready), time.monotonic())
+            load = msgspec.structs.replace(
+                load_message(ready), latency_target_s=self._settings.latency_target_ms / 1e3
+            )
+            known = self._known[name] = _Known(ready, load, time.monotonic())
         return known
 
     async def _warm(self) -> None:
@@ -334,6 +337,7 @@ def load_message(ready: ReadyModel) -> wire.Load:
         max_tokens=entry.max_tokens,
         dimensions=entry.dimensions,
         options=entry.options,
+        replicas=entry.replicas,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,22 @@ class DevicePolicy:
     share_weights: bool = False
     """Map weights instead of repacking them: replicas share them; slower for single inputs."""
     gpu: GpuPolicy = PLAIN
+
+    def shared_by(self, replicas: int) -> DevicePolicy:
+        """Give how a graph is opened that so many threads run at once.
+
+        One session serves them all, so weights, packed or not, are there once. Each thread that
+        runs it computes, and helpers on the cores that are left help whoever needs them.
+
+        Raises:
+            Failed: the device runs one batch at a time.
+        """
+        if replicas > 1 and self.kind == "cuda" and self.gpu.cuda_graphs:
+            raise Failed(
+                f"{replicas} replicas are asked for, and with gpu.cuda_graphs a device runs one",
+                hint="stackctl config show",
+            )
+        return replace(self, threads=max(1, self.threads - replicas + 1))
 
     def open(
         self,
@@ -101,6 +117,8 @@ class OrtSession:
                 hint="stackctl doctor",
             )
         self.execution_provider: str = got[0]
+        self._arena = policy.kind == "cpu" and options.enable_cpu_mem_arena
+        self._shrink: Any = None
         if policy.kind == "cuda":
             self._check_assignment(graph)
         self.inputs: Mapping[str, tuple[str, list[int | str | None]]] = {
@@ -122,11 +140,21 @@ class OrtSession:
             )
         self.on_device = 1 - on_cpu / total if total else 1.0
 
+    def shrink_next(self) -> None:
+        """Have the next run give back what earlier ones have computed in: no call does it alone.
+
+        Source: ``memory.enable_memory_arena_shrinkage`` of onnxruntime_run_options_config_keys.h.
+        """
+        if self._arena:
+            self._shrink = ort.RunOptions()
+            self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
     def run(self, outputs: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
         """Compute; see `adapters.base.Session`."""
         kept: Any = dict(feed)
         try:
-            found: Any = self._session.run(list(outputs) if outputs else None, kept)
+            shrink, self._shrink = self._shrink, None
+            found: Any = self._session.run(list(outputs) if outputs else None, kept, shrink)
         except Exception as err:  # as above
             if _LOST.search(str(err)):
                 raise DeviceUnusable(f"ONNX Runtime: {err}", hint="stackctl doctor") from err

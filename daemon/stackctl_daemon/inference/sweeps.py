@@ -39,7 +39,10 @@ class Sweeps:
         """Run one batch, and use the budget once it is known."""
         for key, sweep in self._running.items():
             if not sweep.step():
-                self._models[key].budget = sweep.knee or self._models[key].budget
+                model = self._models[key]
+                model.budget = sweep.knee or model.budget
+                if model.pacer:
+                    model.pacer.calibrated(sweep.knee, sweep.batches)
                 self.close(key)
             return
 

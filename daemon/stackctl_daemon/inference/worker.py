@@ -1,14 +1,14 @@
 """The process that owns one device: ``python -m stackctl_daemon.inference.worker``.
 
 One thread reads commands between batches and computes: a second one would only take its core
-away in the midst of a batch. Refuses to outlive the daemon.
+away in the midst of a batch. Where a model has replicas, others compute and this one reads,
+forms batches and answers. Refuses to outlive the daemon.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import gc
 import os
 import queue
 import signal
@@ -16,22 +16,24 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
 
 from stackctl.errors import Failed, Invalid, StackctlError, TimedOut
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.adapters import open_adapter
 from stackctl_daemon.inference.adapters.base import Result
-from stackctl_daemon.inference.batching import Item
+from stackctl_daemon.inference.batching import Item, batch_cost
 from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
+from stackctl_daemon.inference.computing import Ran, Stepped, run_batch, step
 from stackctl_daemon.inference.frames import Inbox
-from stackctl_daemon.inference.memory import pss_bytes, trim
+from stackctl_daemon.inference.opening import Opener
 from stackctl_daemon.inference.providers import GpuPolicy
+from stackctl_daemon.inference.replicas import Replicas
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 from stackctl_daemon.inference.sweeps import Sweeps
-from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream, spec_of
+from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,7 +43,6 @@ class Worker:
 
     def __init__(self, channel: socket.socket, *, policy: DevicePolicy, batch_tokens: int):
         self._channel = channel
-        self._policy = policy
         self._batch_tokens = batch_tokens
         self._inbox = Inbox(channel)
         self._outbox: list[bytes] = []
@@ -49,8 +50,12 @@ class Worker:
         self._models: dict[str, Model] = {}
         self._pending: dict[int, Pending] = {}
         self._streams: dict[str, deque[Stream]] = {name: deque() for name in PRIORITIES}
-        self._closing: set[str] = set()
         self._sweeps = Sweeps(self._models, self._send)
+        self._opener = Opener(
+            self._models, self._sweeps, policy=policy, batch_tokens=batch_tokens, send=self._send
+        )
+        self._replicas: Replicas | None = None
+        """While a model is to have several batches computed at once."""
         self._arrivals = 0
 
     def run(self) -> None:
@@ -58,15 +63,26 @@ class Worker:
         self._send(wire.Ready(os.getpid()))
         try:
             while self._drain():
-                self._compute()
-                for key in list(self._closing):
-                    self._unload(key)
+                if self._replicas:
+                    self._replicas.turn()
+                else:
+                    self._compute()
+                self._opener.close_idle()
+                if self._replicas:
+                    self._staff()
         except DeviceUnusable as err:
             self._hand_back(err)
+        finally:
+            if self._replicas:
+                self._replicas.close()
 
     def _drain(self) -> bool:
         """Take what waits, or wait for something; tell whether there is more to do."""
-        block = not self._sweeps and all(model.idle for model in self._models.values())
+        if self._replicas:
+            self._replicas.wait(self._channel)
+            block = False
+        else:
+            block = not self._sweeps and all(model.idle for model in self._models.values())
         while True:
             try:
                 got = self._inbox.get(block=block)
@@ -79,15 +95,33 @@ class Worker:
                 block = False
                 self._accept(command, body, arrived)
             elif isinstance(command, wire.Load):
-                self._load(command)
+                self._opener.load(command)
+                self._staff()
             elif isinstance(command, wire.Unload):
-                self._closing.add(command.key)
-                self._unload(command.key)
+                self._opener.close(command.key)
             elif isinstance(command, wire.Tune):
                 block = False
                 self._sweeps.open(command)
             else:
                 self._forget(command.id)
+
+    def _staff(self) -> None:
+        """Have as many threads as the models want; none where each runs one batch at a time."""
+        size = self._opener.replicas
+        if size > 1 and self._replicas is None:
+            self._replicas = Replicas(
+                self._models,
+                self._streams,
+                self._sweeps,
+                begin=self._begin,
+                finish=self._finish,
+                rest=self._opener.rest,
+            )
+        if self._replicas and size == 1 and self._replicas.idle:
+            self._replicas.close()
+            self._replicas = None
+        elif self._replicas:
+            self._replicas.resize(size)
 
     def _hand_back(self, fault: DeviceUnusable) -> None:
         """Give every request back for another device; what is open here is lost with ours."""
@@ -107,56 +141,10 @@ class Worker:
         if pending:
             for waiting in pending.model.queues.values():
                 waiting.drop(pending)
-
-    # -- models -----------------------------------------------------------------------------
-
-    def _load(self, command: wire.Load) -> None:
-        self._closing.discard(command.key)
-        held = self._models.get(command.key)
-        if held and held.loaded:
-            self._send(held.loaded)  # it was asked to go, and is wanted again
-            return
-        before, began = pss_bytes(), time.monotonic()
-        fault, adapter = None, None
-        try:
-            adapter = open_adapter(command.adapter, spec_of(command), self._policy.open)
-        except Exception as err:  # whatever a file of another's making raises is its fault
-            text = err.message if isinstance(err, StackctlError) else f"{command.name}: {err!r}"
-            hint = err.hint if isinstance(err, StackctlError) else ""
-            fault = wire.LoadFailed(
-                command.key, command.name, text, hint, isinstance(err, DeviceUnusable)
-            )
-        for key, model in list(self._models.items()):
-            if model.load.name == command.name and key != command.key:
-                self._closing.add(key)
-                self._unload(key)
-        model = self._models[command.key] = Model(command, adapter, fault, budget=command.budget)
-        if adapter:
-            grown = max(0, pss_bytes() - before)
-            took = time.monotonic() - began
-            model.loaded = wire.Loaded(
-                command.key, command.name, adapter.execution_provider, took, grown
-            )
-            self._send(model.loaded)
-        elif fault:
-            self._send(fault)
-
-    def _unload(self, key: str) -> None:
-        """Close a model that was asked to go, once nobody waits for it."""
-        model = self._models.get(key)
-        if model is None:
-            self._closing.discard(key)
-            self._send(wire.Unloaded(key, key, 0))
-            return
-        if not model.idle:
-            return
-        self._closing.discard(key)
-        before, name = pss_bytes(), model.load.name
-        self._sweeps.close(key)
-        del self._models[key], model
-        gc.collect()
-        trim()
-        self._send(wire.Unloaded(key, name, max(0, before - pss_bytes())))
+            for streams in self._streams.values():
+                for stream in [one for one in streams if one.request is pending]:
+                    streams.remove(stream)
+                    pending.model.streams -= 1
 
     # -- requests ---------------------------------------------------------------------------
 
@@ -192,6 +180,8 @@ class Worker:
             truncated=sum(unit.truncated for unit in units),
             arrived=arrived,
         )
+        if model.pacer:
+            pending.cost = sum(unit.cost for unit in units)
         self._pending[command.id] = pending
         if units and not units[0].tokens:
             model.sample = units[0]
@@ -208,20 +198,26 @@ class Worker:
             streams = self._streams[priority]
             busy = bool(streams)
             if busy:
-                self._step(streams)
+                [done] = step(streams.popleft())
+                self._finish_step(done)
             found = [m for m in self._models.values() if m.queues[priority]]
             if found:
                 model = min(found, key=lambda m: m.queues[priority].oldest)
-                adapter = model.adapter
-                if adapter is not None:
-                    budget = model.budget or adapter.budget(self._batch_tokens)
-                    self._start(model, model.queues[priority].take(budget))
+                for ran in self._begin(model, priority) or ():
+                    self._finish_batch(model, ran)
             if busy or found:
                 return
         self._sweeps.step()
 
-    def _start(self, model: Model, batch: list[Item[Pending]]) -> None:
-        """Run a batch without those whom nobody waits for any more."""
+    def _begin(self, model: Model, priority: wire.Priority) -> Iterator[Ran] | None:
+        """Take a batch, computed as it is read; None where nobody waits for it any more."""
+        assert model.adapter is not None  # noqa: S101 - nothing is queued for a fault
+        budget = model.pacer.budget if model.pacer else model.full(self._batch_tokens)
+        alive = self._alive(model, model.queues[priority].take(budget))
+        return run_batch(model.adapter, alive) if alive else None
+
+    def _alive(self, model: Model, batch: list[Item[Pending]]) -> list[Item[Pending]]:
+        """Give a batch without those whom nobody waits for any more, and without streams."""
         now = time.monotonic()
         alive = []
         for item in batch:
@@ -238,35 +234,31 @@ class Worker:
                 self._open_stream(model, item, now)
             else:
                 alive.append(item)
-        if alive:
-            self._run(model, alive)
+        return alive
 
-    def _run(self, model: Model, batch: list[Item[Pending]]) -> None:
-        assert model.adapter is not None  # noqa: S101 - nothing is queued for a fault
-        start = time.monotonic()
-        try:
-            results = model.adapter.compute([item.unit for item in batch])
-            if len(results) != len(batch):
-                raise Failed(f"{len(results)} results of {len(batch)} inputs")
-        except DeviceUnusable:
-            raise  # no request is at fault
-        except Exception as err:  # ORT's exceptions share no base class
-            if len(batch) > 1:  # out of memory, or one bad input: find it
-                middle = len(batch) // 2
-                self._run(model, batch[:middle])
-                self._run(model, batch[middle:])
-            else:
-                self._give_up(batch[0].request, err)
+    def _finish(self, model: Model, done: Ran | Stepped) -> None:
+        if isinstance(done, Ran):
+            self._finish_batch(model, done)
+        else:
+            self._finish_step(done)
+
+    def _finish_batch(self, model: Model, ran: Ran) -> None:
+        batch, start, end = ran.batch, ran.start, ran.end
+        if ran.error:
+            self._give_up(batch[0].request, ran.error)
             return
-        end = time.monotonic()
         cost = sum(item.length for item in batch)
         tokens = sum(item.unit.tokens for item in batch)
         padded = tokens if model.packed else max(item.length for item in batch) * len(batch)
         waited = start - min(item.request.arrived for item in batch)
         padded = padded if tokens else 0
+        if model.pacer:
+            longest = max(item.length for item in batch)
+            size = batch_cost(len(batch), longest, cost, packed=model.packed)
+            model.pacer.batch(size, end - start)
         self._corked = True  # the batch's answers leave together
         self._send(wire.Computed(model.load.name, len(batch), tokens, end - start, padded, waited))
-        for item, result in zip(batch, results, strict=True):
+        for item, result in zip(batch, ran.results, strict=True):
             request = item.request
             request.results[item.row] = result
             request.left -= 1
@@ -275,6 +267,8 @@ class Worker:
             request.compute_s += (end - start) * item.length / max(cost, 1)
             if not request.left and request.command.id in self._pending:
                 self._done(request, end)
+        if model.pacer and (news := model.pacer.news()):
+            self._send(wire.Paced(model.load.key, *news))
         self._corked = False
         self._flush()
 
@@ -297,6 +291,10 @@ class Worker:
             ),
         )
         self._send(reply, body)
+        pacer = request.model.pacer
+        if pacer and request.started is not None:
+            waited_s = request.started - request.arrived
+            pacer.served(request.cost, time.monotonic() - request.arrived, waited_s)
 
     def _give_up(self, request: Pending, err: Exception) -> None:
         """Refuse a request that is not answered or refused yet, and drop the rest of it."""
@@ -325,40 +323,30 @@ class Worker:
         streams = self._streams[item.request.command.priority]
         streams.append(Stream(item.request, model.adapter.stream(item.unit), item))
 
-    def _step(self, streams: deque[Stream]) -> None:
-        """Have one stream give its next piece; streams take turns."""
-        stream = streams.popleft()
+    def _finish_step(self, done: Stepped) -> None:
+        """Send what a stream gave; streams take turns."""
+        stream, piece, ended = done.stream, done.piece, done.ended
         request, model = stream.request, stream.request.model
-        if request.command.id not in self._pending:
+        if done.error or request.command.id not in self._pending:
             model.streams -= 1
+            if done.error:
+                self._give_up(request, done.error)
             return
-        start, piece, ended = time.monotonic(), None, False
-        try:
-            piece = next(stream.pieces)
-        except StopIteration:
-            ended = True
-        except DeviceUnusable:
-            raise
-        except Exception as err:  # as of a batch
-            model.streams -= 1
-            self._give_up(request, err)
-            return
-        end = time.monotonic()
-        request.compute_s += end - start
+        request.compute_s += done.end - done.start
         if isinstance(piece, Result):
             request.results[stream.item.row] = piece
             ended = True
         elif not ended:
             self._send(wire.Part(request.command.id, stream.item.row, piece))
         if not ended:
-            streams.append(stream)
+            self._streams[request.command.priority].append(stream)
             return
         model.streams -= 1
         unit = stream.item.unit
         self._send(wire.Computed(model.load.name, 1, unit.tokens, request.compute_s))
         request.left -= 1
         if not request.left:
-            self._done(request, end)
+            self._done(request, done.end)
 
     def _send(self, report: wire.Report, body: bytes = b"") -> None:
         self._outbox.append(wire.pack(report, body))

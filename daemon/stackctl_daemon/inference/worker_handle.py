@@ -140,6 +140,13 @@ class WorkerHandle:
         self._wanted.set()
         self._pump()
 
+    async def change(self, load: wire.Load) -> None:
+        """Keep a model that is wanted on other terms; raises as `HeldModels.changed`."""
+        self.held.change(load)
+        self._wanted.set()
+        self._pump()
+        await self.held.changed(load)
+
     def in_use(self, key: str) -> int:
         """Requests that hold a model: it is not unloaded before they end."""
         return sum(piece.load.key == key for piece in self._pieces)

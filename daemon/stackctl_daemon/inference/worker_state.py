@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Adapter, ModelSpec, Unit
 from stackctl_daemon.inference.batching import Item, LengthQueue
+from stackctl_daemon.inference.pacing import Pacer
 
 PRIORITIES: tuple[wire.Priority, ...] = ("interactive", "batch")
 
@@ -28,6 +29,25 @@ class Pending:
     arrived: float
     started: float | None = None
     compute_s: float = 0.0
+    cost: int = 0
+    """Of its inputs, where the model has a target of latency."""
+
+
+class Arena(Protocol):
+    """A session that keeps the memory that it has computed in."""
+
+    def shrink_next(self) -> None:
+        """Give it back in the next run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was opened for a model whose batches run side by side."""
+
+    sessions: list[Arena]
+    sample: Unit | None
+    """A short text; None: it reads none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,11 +59,17 @@ class Model:
     fault: wire.LoadFailed | None = None
     queues: dict[str, LengthQueue[Pending]] = field(init=False)
     streams: int = 0
+    running: int = 0
+    """Batches and steps that are computed now, by other threads."""
     loaded: wire.Loaded | None = None
     budget: int = 0
     """As calibrated; 0: the adapter's own."""
     sample: Unit | None = None
     """The last input made ready: what a kind that reads no text is calibrated with."""
+    pacer: Pacer | None = None
+    """Where it has a target of latency."""
+    opened: Opened | None = None
+    """Its sessions, and an input to run them with."""
 
     def __post_init__(self) -> None:
         self.queues = {name: LengthQueue(packed=self.packed) for name in PRIORITIES}
@@ -56,7 +82,26 @@ class Model:
     @property
     def idle(self) -> bool:
         """Nobody waits for it."""
-        return not self.streams and not any(map(len, self.queues.values()))
+        waiting = self.streams or self.running or any(map(len, self.queues.values()))
+        return not waiting
+
+    @property
+    def free(self) -> bool:
+        """One more batch of it may run."""
+        return self.running < self.load.replicas
+
+    def full(self, batch_tokens: int) -> int:
+        """Give the padded cost of a batch that is best for throughput."""
+        own = self.adapter.budget(batch_tokens) if self.adapter else 0
+        return self.budget or own
+
+    def pace(self, batch_tokens: int) -> None:
+        """Follow the target of latency, or none."""
+        target_s = self.load.latency_target_s
+        if not target_s:
+            self.pacer = None
+        elif self.pacer is None or self.pacer.target_s != target_s:
+            self.pacer = Pacer(target_s, self.full(batch_tokens))
 
 
 @dataclass(slots=True, eq=False)

@@ -62,6 +62,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pooling: str = "mean"
     aliases: list[str] = []
     options: dict[str, Any] = {}
+    replicas: int = 1
     name: str = ""
     """Of the entry that it was copied from; the import names the model."""
     files: list[dict[str, Any]] = []
@@ -148,6 +149,7 @@ def make_entry(
         "pooling": described.pooling,
         "aliases": described.aliases,
         "options": described.options,
+        "replicas": described.replicas,
         "files": [
             ModelFile(
                 name=name,

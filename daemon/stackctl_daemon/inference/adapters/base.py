@@ -151,6 +151,8 @@ class Adapter(ABC):
     def compute(self, units: Sequence[Unit]) -> Sequence[Result] | FloatArray | list[FloatArray]:
         """Run one batch; results in the order of the units, or rows where there are `rows`.
 
+        Replicas are threads that call it at once: what it keeps between calls must stand that.
+
         Raises:
             Failed: the model could not.
         """

@@ -128,7 +128,14 @@ class Bridge:
             if other.load.name == load.name and key != load.key:
                 self._tasks.spawn(self._unload(key), name=f"unload-{key}")
         model = self._models.get(load.key)
-        if model and model.loaded:
+        if model and model.loaded and _terms(model.load) != _terms(load):
+            told = (
+                f"replicas on Ray are as many as devices.ray_replicas says, and are not changed"
+                f" once they run: unload {load.name} first"
+            )
+            hint = f"stackctl models unload {load.name}"
+            self._send(wire.pack(wire.LoadFailed(load.key, load.name, told, hint, kept=True)))
+        elif model and model.loaded:
             self._send(wire.pack(model.loaded))
         elif model is None or model.opened.done():  # it failed, and is wanted again
             opened = self._tasks.spawn(self._open(load), name=f"load-{load.key}")
@@ -227,6 +234,10 @@ class Bridge:
         # Unbounded by the transport, bounded by the inputs that the daemon admits.
         if not self._writer.is_closing():
             self._writer.write(frame)
+
+
+def _terms(load: wire.Load) -> tuple[int, float]:
+    return load.replicas, load.latency_target_s
 
 
 def _report(frame: bytes) -> wire.Report:

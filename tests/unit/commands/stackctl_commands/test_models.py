@@ -26,6 +26,9 @@ RUNNING = {
     "pinned": True,
     "expires_at": "",
     "batch_budget": 512,
+    "replicas": 1,
+    "latency_target_ms": 0.0,
+    "latency_p95_ms": 0.0,
     "aliases": ["live"],
 }
 WHY = {
@@ -80,9 +83,27 @@ def test_load_sends_its_terms_and_shows_the_model(server: ControlServer, cli: An
 
     status, out, _ = cli("models", "load", "m", "--device", "cpu:0", "--pin", "--ttl", "60")
 
-    assert (status, asked) == (0, [{"device": "cpu:0", "pinned": True, "ttl_s": 60.0}])
+    told = {"device": "cpu:0", "pinned": True, "ttl_s": 60.0}
+    assert (status, asked) == (0, [told | {"replicas": None, "latency_target_ms": None}])
     assert "64.0 MiB" in out
     assert "pinned" in out
+
+
+def test_load_sends_replicas_and_target_and_shows_the_measured_latency(
+    server: ControlServer, cli: Any
+) -> None:
+    asked: list[Any] = []
+
+    def load(body: Any) -> Any:
+        asked.append((body["replicas"], body["latency_target_ms"]))
+        return RUNNING | {"replicas": 4, "latency_target_ms": 120.0, "latency_p95_ms": 98.7}
+
+    server.routes["POST", "/v1/models/m/load"] = load
+
+    status, out, _ = cli("models", "load", "m", "--replicas", "4", "--latency-target", "120")
+
+    assert (status, asked) == (0, [(4, 120.0)])
+    assert "99 of 120 ms" in out
 
 
 def test_a_refusal_says_why_and_what_to_run(server: ControlServer, cli: Any) -> None:

@@ -17,12 +17,12 @@ class Machine:
         self.fixed_s = fixed_s
         self.fails_from = fails_from
 
-    def measure(self, budget: int) -> tuple[int, int, float]:
+    def measure(self, budget: int) -> list[tuple[int, int, float]]:
         if budget >= self.fails_from:
             raise MemoryError("too large")
         took = self.fixed_s + budget / 10_000
         self.now += took
-        return budget // 16, budget, took
+        return [(budget // 16, budget, took)]
 
 
 def swept(machine: Machine, seconds: float = 60.0) -> Sweep:

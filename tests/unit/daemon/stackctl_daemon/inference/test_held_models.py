@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
+import pytest
+
+from stackctl.errors import Failed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.held_models import HeldModels
 
@@ -56,3 +62,61 @@ def test_a_version_that_a_waiting_request_brought_back_lets_the_other_be_told_ag
     held.send_wanted()
 
     assert [load.key for load in told if isinstance(load, wire.Load)] == ["m@2", "m@1", "m@2"]
+
+
+def changing() -> tuple[HeldModels, list[wire.Command]]:
+    told: list[wire.Command] = []
+    held = HeldModels(
+        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+    )
+    held.want(version(1))
+    held.send_wanted()
+    held.hear(wire.Loaded("m@1", "m", "CPUExecutionProvider", 0.0, 0))
+    return held, told
+
+
+def test_other_terms_are_told_and_waited_for() -> None:
+    async def run() -> None:
+        held, told = changing()
+        more = msgspec.structs.replace(version(1), replicas=4)
+        held.change(more)
+        waiting = asyncio.ensure_future(held.changed(more))
+        await asyncio.sleep(0)
+        assert told[-1] is more
+        assert held.open["m@1"].load.replicas == 1
+        held.hear(wire.Loaded("m@1", "m", "CPUExecutionProvider", 0.0, 0, replicas=4))
+        await waiting
+        assert held.open["m@1"].load is more
+
+    asyncio.run(run())
+
+
+def test_terms_that_cannot_be_had_leave_those_before() -> None:
+    async def run() -> None:
+        held, _ = changing()
+        more = msgspec.structs.replace(version(1), replicas=4)
+        held.change(more)
+        waiting = asyncio.ensure_future(held.changed(more))
+        await asyncio.sleep(0)
+        held.hear(wire.LoadFailed("m@1", "m", "no memory", kept=True))
+        with pytest.raises(Failed, match="cpu:0: no memory"):
+            await waiting
+        assert held.wanted["m@1"].replicas == held.open["m@1"].load.replicas == 1
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_died_meanwhile_opens_the_model_on_the_new_terms() -> None:
+    async def run() -> None:
+        held, told = changing()
+        more = msgspec.structs.replace(version(1), replicas=4)
+        held.change(more)
+        waiting = asyncio.ensure_future(held.changed(more))
+        await asyncio.sleep(0)
+        held.ended(died=True)
+        held.send_wanted()
+        assert told[-1] is more
+        held.hear(wire.Loaded("m@1", "m", "CPUExecutionProvider", 0.0, 0, replicas=4))
+        await waiting
+
+    asyncio.run(run())

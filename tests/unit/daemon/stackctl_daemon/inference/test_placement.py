@@ -19,7 +19,7 @@ from stackctl.errors import StackctlError
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.devices.simulated import SimulatedBackend, SimulatedDevice
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.placement import Measured, NoRoom, Predictor
+from stackctl_daemon.inference.placement import REPLICA_BYTES, Measured, NoRoom, Predictor
 from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.inference.state_file import StateFile
 
@@ -292,3 +292,37 @@ def test_tiny_models_tell_nothing_of_what_large_ones_take(tmp_path: Path) -> Non
     assert predictor.need(large, "cpu").memory_bytes <= 4 * 20_000_000
     predictor.learn(load("other", 10_000_000), "cpu", 12_000_000)
     assert predictor.need(large, "cpu").memory_bytes == 24_000_000
+
+
+def test_a_number_of_replicas_has_a_need_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"x" * 100)
+    predictor = Predictor(StateFile(None, Measured))
+
+    def load(replicas: int) -> wire.Load:
+        return wire.Load("m", "m", "tensor-graph", str(tmp_path), "", "", 0, 0, replicas=replicas)
+
+    predictor.learn(load(1), "cpu", 50_000_000)
+    guessed = predictor.need(load(4), "cpu")
+    predictor.learn(load(4), "cpu", 90_000_000)
+
+    assert guessed.memory_bytes == 50_000_000 + 3 * REPLICA_BYTES
+    assert guessed.basis == "measured with 1 of its 4 replicas"
+    assert predictor.need(load(4), "cpu").memory_bytes == 90_000_000
+    assert predictor.need(load(1), "cpu").memory_bytes == 50_000_000
+    assert predictor.need(load(6), "cpu").memory_bytes == 90_000_000 + 2 * REPLICA_BYTES
+
+
+def test_replicas_that_would_not_fit_are_refused_and_the_model_stays(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.load("first")
+        with pytest.raises(NoRoom, match="first"):
+            await rig.load("first", replicas=64)
+
+        (found,) = rig.service.control.running().items
+        assert (found.replicas, found.state) == (1, "idle")
+        await rig.load("first", replicas=2)
+        assert rig.service.control.running().items[0].replicas == 2
+        why = await rig.service.control.why("first")
+        assert why.devices[0].reason.endswith("2 replicas")
+
+    rig(tmp_path, body, gpu(0))

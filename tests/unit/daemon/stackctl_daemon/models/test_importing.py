@@ -67,6 +67,15 @@ def test_an_entry_beside_it_says_how_it_is_read(source: Path) -> None:
     assert take(source, licence="MIT").licence == "MIT"
 
 
+def test_an_entry_says_how_many_replicas_and_not_too_many(source: Path) -> None:
+    (source / "entry.toml").write_text('adapter = "tensor-graph"\nreplicas = 4\n')
+    assert take(source).replicas == 4
+
+    (source / "entry.toml").write_text('adapter = "tensor-graph"\nreplicas = 65\n')
+    with pytest.raises(Invalid, match=r"entry\.toml.*<= 64.*replicas"):
+        take(source)
+
+
 def test_an_entry_of_several_graphs_leaves_them_to_its_adapter(source: Path) -> None:
     (source / "other.onnx").write_bytes(b"another graph")
     (source / "entry.toml").write_text('adapter = "ocr"\n[[files]]\nname = "other.onnx"\n')

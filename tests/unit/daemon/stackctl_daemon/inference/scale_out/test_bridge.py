@@ -182,3 +182,21 @@ def test_replicas_are_not_calibrated(tmp_path: Path) -> None:
         assert "batch_tokens" in tuned.message
 
     _bridged(Here(), body)
+
+
+def test_replicas_are_opened_as_asked_and_not_changed_under_way(tmp_path: Path) -> None:
+    async def body(talk: Talk) -> None:
+        load = _load(tmp_path)
+        talk.send(msgspec.structs.replace(load, replicas=2))
+        opened, _ = await talk.read(wire.Loaded)
+        assert isinstance(opened, wire.Loaded)
+        assert opened.replicas == 2
+        talk.send(msgspec.structs.replace(load, replicas=4), _run(1))
+        refused, _ = await talk.read(wire.LoadFailed)
+        assert isinstance(refused, wire.LoadFailed)
+        assert refused.kept
+        assert "unload tiny first" in refused.message
+        _, vectors = await talk.read(wire.Answer)
+        np.testing.assert_allclose(np.frombuffer(vectors, "<f4"), TABLE[1], atol=1e-6)
+
+    _bridged(Here(), body)
