@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tiny_model import POISON, TABLE
+from tiny_model import POISON, TABLE, write_tokenizer
+from tiny_seq2seq import write_graphs
 from worker_talk import Talk, loading, working
 
 from stackctl_daemon.inference import protocol as wire
@@ -164,3 +165,38 @@ def test_a_target_of_latency_is_reported_on(tmp_path: Path) -> None:
         assert paced.key == "tiny-1"
         assert paced.budget > 0
         assert 0 < paced.p95_s < 0.25
+
+
+def generating(directory: Path, replicas: int) -> wire.Load:
+    write_graphs(directory)
+    tokenizer, options = str(write_tokenizer(directory)), {"start": "[UNK]", "end": "orchard"}
+    return wire.Load(
+        "gen-1", "gen", "seq2seq", str(directory), "", tokenizer, 8, 0, options, replicas=replicas
+    )
+
+
+def test_streams_run_side_by_side_and_each_in_order(tmp_path: Path) -> None:
+    with working() as talk:
+        talk.send(generating(tmp_path, 2), loading(tmp_path))
+        wished = {"max_new_tokens": 30}
+        for number in range(1, 6):
+            talk.send(
+                wire.Run(number, "gen-1", "batch", ["copper"], options=wished, stream=True),
+                *asking(1, first=100 + number),
+            )
+        talk.send(wire.Forget(3))
+        streamed: dict[int, list[str]] = {}
+        ended: dict[int, str] = {}
+        batches = 0
+        while len(ended.keys() - {3}) < 4 or batches < 5:
+            report, _ = talk.read()
+            if isinstance(report, wire.Part):
+                assert report.id not in ended
+                streamed.setdefault(report.id, []).append(report.value["text"])
+            elif isinstance(report, wire.Answer) and report.id < 100:
+                ended[report.id] = report.values[0]["text"]
+            batches += isinstance(report, wire.Answer) and report.id > 100
+
+    assert len(set(ended.values())) == 1
+    assert all("".join(streamed[number]) == text for number, text in ended.items())
+    assert len(streamed[1]) > 10
