@@ -62,6 +62,9 @@ class InferenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     default_model: str = "all-minilm-l6-v2"
     batch_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 512
     """Padded tokens in a batch; 512 is best on one CPU core (measured)."""
+    batch_share: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
+    """Part of a device's computing time that requests of ``batch`` priority have while
+    interactive ones wait too; 0: a turn now and then."""
     max_queued_texts: Annotated[int, Meta(ge=1, le=1_000_000)] = 8192
     """Above it a request is refused with 429 and Retry-After."""
     keep_alive_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0

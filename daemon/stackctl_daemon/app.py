@@ -178,7 +178,7 @@ class App:
             jobs=self.jobs,
             spawn=scale_out.spawner(
                 settings.devices,
-                partial(spawn, gpu=gpu),
+                partial(spawn, gpu=gpu, batch_share=settings.inference.batch_share),
                 wedge_timeout_s=settings.inference.wedge_timeout_s,
             ),
         )

@@ -8,17 +8,25 @@ nobody's command waiting.
 from __future__ import annotations
 
 import socket
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.computing import Ran, Stepped, step
 from stackctl_daemon.inference.crew import Crew
 from stackctl_daemon.inference.sweeps import Sweeps
-from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Stream
+from stackctl_daemon.inference.turns import Line, Turns
+from stackctl_daemon.inference.worker_state import Model, waiting
 
 _REST_S = 0.5
 """Without work before memory is given back: taking it again costs a millisecond or two."""
+
+
+class _Turn(NamedTuple):
+    """For whom a job runs."""
+
+    model: Model
+    line: Line
 
 
 class Replicas:
@@ -27,7 +35,7 @@ class Replicas:
     def __init__(
         self,
         models: Mapping[str, Model],
-        streams: Mapping[str, deque[Stream]],
+        turns: Turns,
         sweeps: Sweeps,
         *,
         begin: Callable[[Model, wire.Priority], Iterator[Ran] | None],
@@ -35,16 +43,15 @@ class Replicas:
         rest: Callable[[], None],
     ) -> None:
         self._models = models
-        self._streams = streams
+        self._turns = turns
         self._sweeps = sweeps
         self._begin = begin
         self._finish = finish
         self._rest = rest
         self._rested = True
-        self._crew: Crew[Model, Ran | Stepped] = Crew()
+        self._crew: Crew[_Turn, Ran | Stepped] = Crew()
         self._stuck = False
         """Nothing can begin before something comes or ends."""
-        self._streams_next = False
 
     @property
     def idle(self) -> bool:
@@ -70,11 +77,12 @@ class Replicas:
         Raises:
             DeviceUnusable: the device cannot go on.
         """
-        for model, done in self._crew.take():
+        for turn, done in self._crew.take():
             if done is None:
-                model.running -= 1
+                turn.model.running -= 1
             else:
-                self._finish(model, done)
+                self._turns.charge(turn.line, done.end - done.start)
+                self._finish(turn.model, done)
         while self._crew.free and self._next():
             pass
         calibrates = bool(self._sweeps) and self.idle
@@ -87,26 +95,19 @@ class Replicas:
         self._crew.close()
 
     def _next(self) -> bool:
-        """Begin one job: interactive first, batches and streams by turns, then the oldest."""
-        for priority in PRIORITIES:
-            waiting = self._streams[priority]
-            stream = next((s for s in waiting if s.request.model.free), None)
-            found = [m for m in self._models.values() if m.queues[priority] and m.free]
-            if stream and (self._streams_next or not found):
-                self._streams_next = False
-                waiting.remove(stream)
-                self._put(stream.request.model, step(stream))
-                return True
-            if found:
-                self._streams_next = True
-                model = min(found, key=lambda m: m.queues[priority].oldest)
-                job = self._begin(model, priority)
-                if job is not None:
-                    self._put(model, job)
-                return True
-        return False
+        """Begin one job: whose turn it is of those that may have one more, `Turns` says."""
+        free = {key: model for key, model in self._models.items() if model.free}
+        line = self._turns.choose(waiting(free))
+        if line is None:
+            return False
+        turn = _Turn(free[line.key], line)
+        if line.streams:
+            self._put(turn, step(turn.model.steps[line.priority].popleft()))
+        elif job := self._begin(turn.model, line.priority):
+            self._put(turn, job)
+        return True
 
-    def _put(self, model: Model, job: Iterator[Ran | Stepped]) -> None:
-        model.running += 1
+    def _put(self, turn: _Turn, job: Iterator[Ran | Stepped]) -> None:
+        turn.model.running += 1
         self._rested = False
-        self._crew.put(model, job)
+        self._crew.put(turn, job)

@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 
 import msgspec
@@ -33,7 +32,8 @@ from stackctl_daemon.inference.providers import GpuPolicy
 from stackctl_daemon.inference.replicas import Replicas
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 from stackctl_daemon.inference.sweeps import Sweeps
-from stackctl_daemon.inference.worker_state import PRIORITIES, Model, Pending, Stream
+from stackctl_daemon.inference.turns import BATCH_SHARE, Turns
+from stackctl_daemon.inference.worker_state import Model, Pending, Stream, waiting
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,7 +41,14 @@ _PR_SET_PDEATHSIG = 1
 class Worker:
     """Runs commands until its socket closes."""
 
-    def __init__(self, channel: socket.socket, *, policy: DevicePolicy, batch_tokens: int):
+    def __init__(
+        self,
+        channel: socket.socket,
+        *,
+        policy: DevicePolicy,
+        batch_tokens: int,
+        batch_share: float = BATCH_SHARE,
+    ):
         self._channel = channel
         self._batch_tokens = batch_tokens
         self._inbox = Inbox(channel)
@@ -49,7 +56,7 @@ class Worker:
         self._corked = False
         self._models: dict[str, Model] = {}
         self._pending: dict[int, Pending] = {}
-        self._streams: dict[str, deque[Stream]] = {name: deque() for name in PRIORITIES}
+        self._turns = Turns(batch_share)
         self._sweeps = Sweeps(self._models, self._send)
         self._opener = Opener(
             self._models, self._sweeps, policy=policy, batch_tokens=batch_tokens, send=self._send
@@ -111,7 +118,7 @@ class Worker:
         if size > 1 and self._replicas is None:
             self._replicas = Replicas(
                 self._models,
-                self._streams,
+                self._turns,
                 self._sweeps,
                 begin=self._begin,
                 finish=self._finish,
@@ -139,9 +146,9 @@ class Worker:
     def _forget(self, number: int) -> None:
         pending = self._pending.pop(number, None)
         if pending:
-            for waiting in pending.model.queues.values():
-                waiting.drop(pending)
-            for streams in self._streams.values():
+            for queued in pending.model.queues.values():
+                queued.drop(pending)
+            for streams in pending.model.steps.values():
                 for stream in [one for one in streams if one.request is pending]:
                     streams.remove(stream)
                     pending.model.streams -= 1
@@ -193,21 +200,19 @@ class Worker:
             waiting.add(Item(unit.cost, self._arrivals, row, unit, pending, command.user))
 
     def _compute(self) -> None:
-        """Run one batch, or a step of a stream: interactive first, then the oldest."""
-        for priority in PRIORITIES:
-            streams = self._streams[priority]
-            busy = bool(streams)
-            if busy:
-                [done] = step(streams.popleft())
-                self._finish_step(done)
-            found = [m for m in self._models.values() if m.queues[priority]]
-            if found:
-                model = min(found, key=lambda m: m.queues[priority].oldest)
-                for ran in self._begin(model, priority) or ():
-                    self._finish_batch(model, ran)
-            if busy or found:
-                return
-        self._sweeps.step()
+        """Run one batch, or a step of a stream: whose turn it is, `Turns` says."""
+        line = self._turns.choose(waiting(self._models))
+        if line is None:
+            self._sweeps.step()
+            return
+        began, model = time.monotonic(), self._models[line.key]
+        if line.streams:
+            [done] = step(model.steps[line.priority].popleft())
+            self._finish_step(done)
+        else:
+            for ran in self._begin(model, line.priority) or ():
+                self._finish_batch(model, ran)
+        self._turns.charge(line, time.monotonic() - began)
 
     def _begin(self, model: Model, priority: wire.Priority) -> Iterator[Ran] | None:
         """Take a batch, computed as it is read; None where nobody waits for it any more."""
@@ -320,7 +325,7 @@ class Worker:
         assert model.adapter is not None  # noqa: S101 - nothing is queued for a fault
         item.request.started = item.request.started or now
         model.streams += 1
-        streams = self._streams[item.request.command.priority]
+        streams = model.steps[item.request.command.priority]
         streams.append(Stream(item.request, model.adapter.stream(item.unit), item))
 
     def _finish_step(self, done: Stepped) -> None:
@@ -339,7 +344,7 @@ class Worker:
         elif not ended:
             self._send(wire.Part(request.command.id, stream.item.row, piece))
         if not ended:
-            self._streams[request.command.priority].append(stream)
+            model.steps[request.command.priority].append(stream)
             return
         model.streams -= 1
         unit = stream.item.unit
@@ -366,6 +371,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kind", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--cores", default="")
     parser.add_argument("--batch-tokens", type=int, required=True)
+    parser.add_argument("--batch-share", type=float, default=BATCH_SHARE)
     parser.add_argument("--share-weights", action="store_true")
     parser.add_argument("--gpu", default="{}")
     options = parser.parse_args(arguments)
@@ -381,7 +387,12 @@ def main(arguments: list[str]) -> int:
     policy = DevicePolicy(options.kind, len(cores) or 1, options.share_weights, gpu)
     with socket.socket(fileno=options.fd) as channel:
         try:
-            Worker(channel, policy=policy, batch_tokens=options.batch_tokens).run()
+            Worker(
+                channel,
+                policy=policy,
+                batch_tokens=options.batch_tokens,
+                batch_share=options.batch_share,
+            ).run()
         except (BrokenPipeError, ConnectionResetError):
             return 0  # the daemon closed the socket
     return 0

@@ -13,6 +13,7 @@ import msgspec
 
 from stackctl.contracts.device import Device
 from stackctl_daemon.inference.providers import PLAIN, GpuPolicy
+from stackctl_daemon.inference.turns import BATCH_SHARE
 
 
 @dataclass(slots=True)
@@ -25,7 +26,12 @@ class WorkerProcess:
 
 
 async def spawn(
-    device: Device, *, batch_tokens: int, share_weights: bool, gpu: GpuPolicy = PLAIN
+    device: Device,
+    *,
+    batch_tokens: int,
+    share_weights: bool,
+    gpu: GpuPolicy = PLAIN,
+    batch_share: float = BATCH_SHARE,
 ) -> WorkerProcess:
     """Start the worker of a device.
 
@@ -37,7 +43,7 @@ async def spawn(
     command = [sys.executable, "-P", "-m", "stackctl_daemon.inference.worker"]
     command += ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
     command += ["--kind", device.kind, "--cores", cores]
-    command += ["--batch-tokens", str(batch_tokens)]
+    command += ["--batch-tokens", str(batch_tokens), "--batch-share", str(batch_share)]
     if share_weights:
         command.append("--share-weights")
     environment = dict(os.environ)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Adapter, ModelSpec, Unit
 from stackctl_daemon.inference.batching import Item, LengthQueue
 from stackctl_daemon.inference.pacing import Pacer
+from stackctl_daemon.inference.turns import Line
 
 PRIORITIES: tuple[wire.Priority, ...] = ("interactive", "batch")
 
@@ -58,6 +60,10 @@ class Model:
     adapter: Adapter | None
     fault: wire.LoadFailed | None = None
     queues: dict[str, LengthQueue[Pending]] = field(init=False)
+    steps: dict[str, deque[Stream]] = field(
+        default_factory=lambda: {name: deque() for name in PRIORITIES}
+    )
+    """Streams that are open, the next one first."""
     streams: int = 0
     running: int = 0
     """Batches and steps that are computed now, by other threads."""
@@ -124,3 +130,15 @@ def spec_of(command: wire.Load) -> ModelSpec:
         dimensions=command.dimensions,
         options=command.options,
     )
+
+
+def waiting(models: Mapping[str, Model]) -> dict[Line, int]:
+    """Give who waits for a turn, and since which arrival."""
+    found = {}
+    for key, model in models.items():
+        for priority in PRIORITIES:
+            if queue := model.queues[priority]:
+                found[Line(priority, key)] = queue.oldest
+            if steps := model.steps[priority]:
+                found[Line(priority, key, streams=True)] = steps[0].item.number
+    return found
