@@ -10,7 +10,7 @@ import pytest
 from inference_stack import Sink, busy, direct, sentences, with_service
 from waiting import until_on_loop
 
-from stackctl.errors import NotFound, TimedOut
+from stackctl.errors import NotFound, Overloaded, TimedOut
 from stackctl_daemon.inference.service import Ask, InferenceService
 from stackctl_daemon.models.service import ModelService
 
@@ -84,6 +84,59 @@ def test_ten_thousand_texts_come_back_in_order(store: ModelService) -> None:
         np.testing.assert_allclose(found.vectors, expected, atol=2e-5)
 
     with_service(store, body)
+
+
+def test_a_list_that_was_let_in_is_not_refused_beside_others(store: ModelService) -> None:
+    """Ten thousand texts through a queue of 256, which others fill all the time."""
+    words = [f"orchard {i}" for i in range(100)]
+    texts = [words[(i * 37) % 100] for i in range(10_000)]
+
+    async def body(service: InferenceService, sink: Sink) -> None:
+        expected = (await service.embed_texts(words)).vectors
+        call = asyncio.ensure_future(service.embed_texts(texts, ask=Ask(user=1)))
+        refused: list[float] = []
+        answered = 0
+
+        async def other(user: int) -> None:
+            nonlocal answered
+            while not call.done():
+                try:
+                    await service.embed_texts(words[:40], ask=Ask(user=user))
+                    answered += 1
+                except Overloaded as err:
+                    refused.append(err.retry_after_s or 0.0)
+                    # As long as a batch takes: a client that does not heed what it was told.
+                    sink.news.clear()
+                    await sink.news.wait()
+
+        await asyncio.gather(call, *(other(user) for user in range(2, 8)))
+
+        order = [(i * 37) % 100 for i in range(10_000)]
+        np.testing.assert_allclose(call.result().vectors, expected[order], atol=2e-3)
+        assert answered > 0
+        assert refused, "the queue was never full"
+        assert all(0 < seconds <= 60 for seconds in refused)
+        assert service.pool.queued == 0
+
+    with_service(store, body, max_queued_texts=256)
+
+
+def test_a_list_whose_time_is_up_while_it_waits_for_room_is_late(store: ModelService) -> None:
+    async def body(service: InferenceService, sink: Sink) -> None:
+        await service.embed_texts(["warm"])
+        many = asyncio.ensure_future(service.embed_texts(sentences(3000)))
+        await busy(service, sink)
+
+        with pytest.raises(TimedOut):
+            await service.embed_texts(sentences(600), ask=Ask(timeout_s=0.5, user=2))
+
+        many.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await many
+        assert service.pool.queued == 0
+        assert len((await service.embed_texts(["next"])).vectors) == 1
+
+    with_service(store, body, max_queued_texts=1024)
 
 
 def test_no_text_gives_no_vector(store: ModelService) -> None:

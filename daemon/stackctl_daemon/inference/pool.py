@@ -9,17 +9,19 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from stackctl.errors import Failed, Overloaded, TimedOut, WorkerCrashed
+from stackctl.errors import Failed, TimedOut, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.admission import Admission
 from stackctl_daemon.inference.bodies import pack_inputs
 from stackctl_daemon.inference.held_models import DeviceFault
 from stackctl_daemon.inference.piece import Piece
 from stackctl_daemon.inference.placement import NoRoom
 from stackctl_daemon.inference.worker_handle import WorkerHandle
 
+T = TypeVar("T")
 _PIECE_INPUTS = 256
 """Inputs in a piece at most: bounds a frame, and what one death repeats."""
 _SPLIT_FROM = 4
@@ -66,29 +68,29 @@ class Pool:
     def __init__(self, *, max_queued: int, admit: Admit | None = None) -> None:
         self.workers: list[WorkerHandle] = []
         self._make_room = admit
-        self.queued = 0
+        self._admission = Admission(max_queued)
+
+    @property
+    def queued(self) -> int:
         """Inputs admitted and not answered."""
-        self._max_queued = max_queued
-        self._rate = 50.0
+        return self._admission.queued
 
     async def run(self, task: Task) -> list[Outcome]:
         """Compute the inputs on the least loaded devices; outcomes in the inputs' order.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue has no room for the first window of the inputs.
             TimedOut: the deadline passed.
             WorkerCrashed: the inputs end every worker they meet.
             Failed: no device can run the model.
         """
-        total, limit = len(task.inputs), self._max_queued
-        # A request larger than the whole queue goes through it in parts.
-        if total <= limit:
+        total, window = len(task.inputs), self._admission.window
+        if 0 < total <= window:
             return await self._admit(task)
-        window = max(1, limit // 2)
         outcomes: list[Outcome] = []
         for start in range(0, total, window):
             part = replace(task, inputs=task.inputs[start : start + window])
-            outcomes += await self._admit(part)
+            outcomes += await self._admit(part, first=not start, windowed=True)
         return outcomes
 
     def candidates(self, tried: set[str] | frozenset[str] = frozenset()) -> list[WorkerHandle]:
@@ -101,30 +103,24 @@ class Pool:
         gpus = [worker for worker in sound if worker.device.kind == "cuda"]
         return gpus or sound or left
 
-    async def _admit(self, task: Task) -> list[Outcome]:
-        count = len(task.inputs)
-        if self.queued + count > self._max_queued:
-            wait_s = min(60.0, max(0.1, self.queued / self._rate))
-            raise Overloaded(
-                f"{self.queued} inputs are queued, {count} more are above {self._max_queued}",
-                hint="stackctl devices",
-                retry_after_s=round(wait_s, 1),
-            )
-        self.queued += count
-        begun = time.monotonic()
+    async def _admit(
+        self, task: Task, *, first: bool = True, windowed: bool = False
+    ) -> list[Outcome]:
+        count, name, answered = len(task.inputs), task.load.name, False
+        if first:
+            self._admission.enter(name, count, windowed=windowed)
+        else:
+            await self._within(task, self._admission.wait(name, count))
         try:
             parts = self._split(task)
-            if len(parts) == 1:
-                outcomes = await self._within(task, self._run(parts[0]))
-            else:
-                outcomes = await self._within(task, self._run_all(parts))
-            rate = count / max(time.monotonic() - begun, 1e-3)
-            self._rate += 0.2 * (rate - self._rate)
+            work = self._run(parts[0]) if len(parts) == 1 else self._run_all(parts)
+            outcomes = await self._within(task, work)
+            answered = True
             return outcomes
         finally:
-            self.queued -= count
+            self._admission.leave(name, count, windowed=windowed, answered=answered)
 
-    async def _within(self, task: Task, work: Awaitable[list[Outcome]]) -> list[Outcome]:
+    async def _within(self, task: Task, work: Awaitable[T]) -> T:
         if not task.deadline:
             return await work
         limit = asyncio.get_running_loop().time() + task.deadline - time.monotonic()
