@@ -36,6 +36,10 @@ class StackctlError(Exception):
     """Exit status of a command that ends with this error."""
     status: int = 500
     """HTTP status of the daemon's answer."""
+    queue_s: float | None = None
+    """How long the request waited in a queue, at most, before it failed; None: not known."""
+    model: str = ""
+    """The model that was asked, where one was; for the request's event."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None):
         super().__init__(message)

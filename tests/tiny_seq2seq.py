@@ -1,4 +1,4 @@
-"""A graph of a seq2seq model's true inputs and outputs whose next token is known beforehand."""
+"""A seq2seq model of a few kilobytes: true inputs and outputs, and a next token that is known."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ class EmbedReply(msgspec.Struct, frozen=True, kw_only=True):
     execution_provider: str
     queue_s: float
     compute_s: float
+    batch_s: float = 0.0
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ import msgspec
 from stackctl import __version__
 from stackctl.contracts.error import ErrorBody, ErrorReply
 from stackctl.errors import StackctlError
+from stackctl_daemon.http import spent
 from stackctl_daemon.http.registry import ErrorShape
 
 JSON = "application/json"
@@ -91,6 +92,7 @@ def of_error(
         encode(shaped(shape, error, request_id, status)),
         close=close,
     )
+    answer.headers += spent.headers(spent.of_error(error))
     if error.retry_after_s is not None:
         answer.headers.append(("Retry-After", str(max(1, math.ceil(error.retry_after_s)))))
     return answer

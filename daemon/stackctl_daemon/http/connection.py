@@ -319,7 +319,7 @@ class Connection(asyncio.Protocol):
             ours = err if isinstance(err, StackctlError) else StackctlError("internal error")
             if ours is not err:
                 log.error("stream_failed path=%s error=%r", call.path, err, exc_info=err)
-            call.error_code = ours.code
+            self._host.dispatcher.failed(call, ours)
             put(answers.last_line(answer, ours))
         finally:
             self._streaming = False

@@ -20,6 +20,8 @@ from stackctl_daemon.http import decode
 from stackctl_daemon.http.answer import Answer
 from stackctl_daemon.http.auth import Gate, Peer
 from stackctl_daemon.http.registry import ErrorShape, Registry, Reply, Request, Route
+from stackctl_daemon.http.spent import Spent, of_error
+from stackctl_daemon.http.spent import headers as spent_headers
 from stackctl_daemon.ids import random_hex
 from stackctl_daemon.telemetry import request_id as current_request_id
 
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 RECORD_TIMEOUT_S = 30.0
 UNMATCHED = "http.unmatched"
+_NOTHING = Spent()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -46,6 +49,7 @@ class Call:
     refusal: Answer | None = None
     """Set when the header alone decides the answer."""
     error_code: str = ""
+    spent: Spent | None = None
     recorded: bool = False
 
     @property
@@ -113,7 +117,7 @@ class Dispatcher:
                 answer = await self._record(call, answer)
             return answer
         except StackctlError as err:
-            call.error_code = err.code
+            self.failed(call, err)
             return answers.of_error(err, call.id, shape=self._shape(call))
         except Exception as err:
             # The edge: an unknown error is our bug; the caller gets an id to find it by.
@@ -126,6 +130,12 @@ class Dispatcher:
             return answers.of_error(ours, call.id, shape=self._shape(call))
         finally:
             current_request_id.reset(token)
+
+    def failed(self, call: Call, error: StackctlError) -> None:
+        """Note how a call failed, for its event."""
+        call.error_code = error.code
+        if error.model:
+            call.spent = of_error(error)
 
     def ended(self, call: Call, *, items: int = 0) -> None:
         """Emit the call's event, after its answer went out; once, and not after `record`."""
@@ -159,6 +169,7 @@ class Dispatcher:
             raise TimedOut(
                 f"{route.name} did not end in {route.timeout_s:g} s", hint="stackctl status"
             ) from err
+        call.spent = reply.spent
         return _success(call, route, reply)
 
     async def _record(self, call: Call, answer: Answer) -> Answer:
@@ -177,6 +188,7 @@ class Dispatcher:
 
     @staticmethod
     def _event(call: Call, items: int) -> Event:
+        spent = call.spent or _NOTHING
         return new_event(
             "request",
             call.route.name if call.route is not None else UNMATCHED,
@@ -185,7 +197,11 @@ class Dispatcher:
             duration_s=time.monotonic() - call.began_s,
             request_id=call.id,
             uid=call.peer.uid,
-            items=items,
+            items=spent.inputs or items,
+            tokens=spent.tokens,
+            model=spent.model,
+            device=spent.device,
+            attributes=spent.attributes if call.spent else {},
         )
 
 
@@ -199,6 +215,8 @@ def _success(call: Call, route: Route, reply: Reply) -> Answer:
     # A handler that leaves Reply.status alone means the route's own.
     status = route.status if reply.status == 200 else reply.status
     headers = list(reply.headers)
+    if reply.spent is not None:
+        headers += spent_headers(reply.spent)
     if reply.stream is not None:
         return Answer(
             status,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stackctl.errors import NotFound, StackctlError
+from stackctl_daemon.http.spent import Spent
 
 Permission = Literal["read", "operate", "admin"]
 Method = Literal["GET", "POST", "PUT", "DELETE"]
@@ -72,6 +73,8 @@ class Reply:
     content_type: str = ""
     """Empty: JSON, JSON lines for a stream."""
     headers: Sequence[tuple[str, str]] = ()
+    spent: Spent | None = None
+    """What it took, for header and event; the handler of a stream fills it in at its end."""
 
 
 Handler = Callable[[Request], Awaitable[Reply]]

@@ -88,11 +88,13 @@ class Admission:
             waiting = sum(waiting.count for waiting in self._waiting)
             short = max(short, self._windows + waiting + count - self._windows_limit)
         if short > 0:
-            raise Overloaded(
+            full = Overloaded(
                 f"{self.queued} inputs are queued, {count} more are above {self._limit}",
                 hint="stackctl devices",
                 retry_after_s=round(self.drained_s(short), 1),
             )
+            full.queue_s = 0.0
+            raise full
         self._take(count, windowed)
         self._drain(model).enter(count, self._clock())
 

@@ -123,15 +123,18 @@ class Pool:
     async def _within(self, task: Task, work: Awaitable[T]) -> T:
         if not task.deadline:
             return await work
-        limit = asyncio.get_running_loop().time() + task.deadline - time.monotonic()
+        began = time.monotonic()
+        limit = asyncio.get_running_loop().time() + task.deadline - began
         try:
             async with asyncio.timeout_at(limit):
                 return await work
         except TimeoutError as err:
-            raise TimedOut(
+            late = TimedOut(
                 f"{task.load.name}: {len(task.inputs)} inputs were not computed in time",
                 hint="stackctl devices",
-            ) from err
+            )
+            late.queue_s = time.monotonic() - began
+            raise late from err
 
     async def _run_all(self, parts: list[Task]) -> list[Outcome]:
         try:

@@ -216,6 +216,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """The device is at fault, not the request: another device may do it."""
     code: str = "failed"
     """Code of the class in `stackctl.errors`."""
+    queue_s: float | None = None
+    """How long it waited; None: it was not queued."""
 
 
 Command = Load | Unload | Tune | Run | Forget

@@ -21,6 +21,7 @@ from stackctl.contracts.inference import (
 )
 from stackctl.errors import Invalid, ModelCorrupt, NotFound, Overloaded, TimedOut, WorkerCrashed
 from stackctl_daemon.http.registry import Reply, Request, Route
+from stackctl_daemon.http.spent import Spent
 from stackctl_daemon.inference import control_routes
 from stackctl_daemon.inference.adapters.base import Array, Input
 from stackctl_daemon.inference.bodies import DTYPES
@@ -39,7 +40,8 @@ def routes(service: InferenceService) -> list[Route]:
         ask = Ask(priority=body.priority, user=request.uid)
         done = await service.embed_texts(body.texts, model=body.model, ask=ask)
         return Reply(
-            EmbedReply(
+            spent=done.spent(),
+            body=EmbedReply(
                 model=done.model,
                 dimensions=done.vectors.shape[1],
                 count=len(done.vectors),
@@ -49,8 +51,9 @@ def routes(service: InferenceService) -> list[Route]:
                 device=done.device,
                 execution_provider=done.execution_provider,
                 queue_s=done.queue_s,
+                batch_s=done.batch_s,
                 compute_s=done.compute_s,
-            )
+            ),
         )
 
     async def run(request: Request) -> Reply:
@@ -68,8 +71,10 @@ def routes(service: InferenceService) -> list[Route]:
             if len(inputs) != 1:
                 raise Invalid(f"{len(inputs)} inputs, a streamed answer has one")
             await service.entry(name)  # an unknown model is a status, not a line of the stream
-            return Reply(stream=_parts(service, inputs[0], name, ask))
-        return Reply(run_reply(await service.run(inputs, model=name, ask=ask)))
+            spent = Spent()
+            return Reply(stream=_parts(service, inputs[0], name, ask, spent), spent=spent)
+        done = await service.run(inputs, model=name, ask=ask)
+        return Reply(run_reply(done), spent=done.spent())
 
     return [
         Route(
@@ -178,10 +183,11 @@ def run_reply(done: Done) -> RunReply:
 
 
 async def _parts(
-    service: InferenceService, item: Input, model: str, ask: Ask
+    service: InferenceService, item: Input, model: str, ask: Ask, spent: Spent
 ) -> AsyncIterator[Any]:
     async for piece in service.stream(item, model=model, ask=ask):
         if isinstance(piece, Done):
+            piece.spent(spent)
             yield RunPart(reply=run_reply(piece))
         else:
             yield RunPart(value=piece)

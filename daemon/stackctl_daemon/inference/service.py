@@ -23,6 +23,7 @@ from stackctl.contracts.model import ModelEntry
 from stackctl.errors import Invalid, ModelCorrupt, NotFound, StackctlError
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.events import EventSink, new_event
+from stackctl_daemon.http.spent import Spent
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input, Result
 from stackctl_daemon.inference.bodies import rows_of, unpack_results
@@ -47,6 +48,7 @@ class Done:
     entry: ModelEntry
     results: list[Result] = field(default_factory=list)
     """One an input, in order; empty in `Embedded`."""
+    inputs: int
     tokens: int
     truncated: int
     device: str
@@ -60,6 +62,14 @@ class Done:
     def model(self) -> str:
         """Name of the model."""
         return self.entry.name
+
+    def spent(self, into: Spent | None = None) -> Spent:
+        """Give what it took, in a new one or in one that was promised."""
+        found = into or Spent()
+        found.model, found.device = self.entry.name, self.device
+        found.inputs, found.tokens, found.truncated = self.inputs, self.tokens, self.truncated
+        found.queue_s, found.batch_s, found.compute_s = self.queue_s, self.batch_s, self.compute_s
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +205,7 @@ class InferenceService:
                 hint="stackctl models list",
             )
         inputs = [Input(text=text) for text in texts]
-        outcomes = await self.pool.run(_task(known.load, inputs, ask))
+        outcomes = await self._run(_task(known.load, inputs, ask))
         rows = [rows_of(outcome.answer, outcome.body) for outcome in outcomes]
         vectors = rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else None
         if vectors is None:
@@ -207,7 +217,7 @@ class InferenceService:
     ) -> Done:
         """Compute inputs of any kind; raises as `embed_texts`."""
         known = await self._lookup(model)
-        outcomes = await self.pool.run(_task(known.load, inputs, ask))
+        outcomes = await self._run(_task(known.load, inputs, ask))
         results = [r for o in outcomes for r in unpack_results(o.answer, o.body)]
         return Done(results=results, **_account(known.ready.entry, outcomes))
 
@@ -221,7 +231,7 @@ class InferenceService:
 
         async def work() -> None:
             try:
-                pieces.put_nowait(_Ended(await self.pool.run(task), None))
+                pieces.put_nowait(_Ended(await self._run(task), None))
             except StackctlError as err:
                 pieces.put_nowait(_Ended([], err))
 
@@ -272,6 +282,13 @@ class InferenceService:
     async def load_of(self, model: str) -> wire.Load:
         """Give the message that loads a model; raises as `entry`."""
         return (await self._lookup(model)).load
+
+    async def _run(self, task: Task) -> list[Outcome]:
+        try:
+            return await self.pool.run(task)
+        except StackctlError as err:
+            err.model = task.load.name
+            raise
 
     async def _admit(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
         await self.lifecycle.admit(worker, load, evict=evict)
@@ -364,6 +381,7 @@ def _account(entry: ModelEntry, outcomes: list[Outcome]) -> dict[str, Any]:
         told = only.answer
         return {
             "entry": entry,
+            "inputs": told.count,
             "tokens": told.tokens,
             "truncated": told.truncated,
             "device": only.worker.device.id,
@@ -375,6 +393,7 @@ def _account(entry: ModelEntry, outcomes: list[Outcome]) -> dict[str, Any]:
     answers = [outcome.answer for outcome in outcomes]
     return {
         "entry": entry,
+        "inputs": sum(answer.count for answer in answers),
         "tokens": sum(answer.tokens for answer in answers),
         "truncated": sum(answer.truncated for answer in answers),
         "device": ",".join(sorted({outcome.worker.device.id for outcome in outcomes})),

@@ -305,9 +305,12 @@ class Worker:
         """Refuse a request that is not answered or refused yet, and drop the rest of it."""
         if request.command.id in self._pending:
             self._forget(request.command.id)
-            self._refuse(request.command.id, request.model, err)
+            queue_s = (request.started or time.monotonic()) - request.arrived
+            self._refuse(request.command.id, request.model, err, queue_s=queue_s)
 
-    def _refuse(self, number: int, model: Model, err: Exception) -> None:
+    def _refuse(
+        self, number: int, model: Model, err: Exception, *, queue_s: float | None = None
+    ) -> None:
         ours = err if isinstance(err, StackctlError) else None
         self._send(
             wire.Refused(
@@ -316,6 +319,7 @@ class Worker:
                 ours.hint if ours else "",
                 isinstance(err, DeviceUnusable),
                 ours.code if ours else Failed.code,
+                queue_s,
             )
         )
 
@@ -338,6 +342,7 @@ class Worker:
                 self._give_up(request, done.error)
             return
         request.compute_s += done.end - done.start
+        stream.compute_s += done.end - done.start
         if isinstance(piece, Result):
             request.results[stream.item.row] = piece
             ended = True
@@ -348,7 +353,9 @@ class Worker:
             return
         model.streams -= 1
         unit = stream.item.unit
-        self._send(wire.Computed(model.load.name, 1, unit.tokens, request.compute_s))
+        waited = (request.started or done.start) - request.arrived
+        took = stream.compute_s
+        self._send(wire.Computed(model.load.name, 1, unit.tokens, took, unit.tokens, waited))
         request.left -= 1
         if not request.left:
             self._done(request, done.end)

@@ -322,7 +322,9 @@ class WorkerHandle:
         message = report.message
         if kind in (DeviceFault, Failed):
             message = f"{self.device.id}: {message}"
-        self._fail(piece, kind(message, hint=report.hint))
+        error = kind(message, hint=report.hint)
+        error.queue_s = report.queue_s
+        self._fail(piece, error)
         self._pump()
 
     def _pump(self) -> None:

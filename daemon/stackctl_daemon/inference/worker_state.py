@@ -117,6 +117,7 @@ class Stream:
     request: Pending
     pieces: Iterator[Any]
     item: Item[Pending]
+    compute_s: float = 0.0
 
 
 def spec_of(command: wire.Load) -> ModelSpec:

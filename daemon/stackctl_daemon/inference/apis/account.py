@@ -1,4 +1,4 @@
-"""What a request took, for its header and for the statistics; refuses to measure anything."""
+"""What requests took, for the statistics of a protocol; refuses to measure anything."""
 
 from __future__ import annotations
 
@@ -41,18 +41,3 @@ class Statistics:
     def fail(self, model: str) -> None:
         """Count a request that was not."""
         self.models.setdefault(model, Count()).failed += 1
-
-
-def headers(done: Done) -> list[tuple[str, str]]:
-    """Give times in ms as Server-Timing has them (W3C), the device, and how many were cut."""
-    found = [
-        (
-            "Server-Timing",
-            f"queue;dur={done.queue_s * 1e3:.3f}, batch;dur={done.batch_s * 1e3:.3f},"
-            f" compute;dur={done.compute_s * 1e3:.3f}",
-        ),
-        ("Stackctl-Device", done.device),
-    ]
-    if done.truncated:
-        found.append(("Stackctl-Truncated", str(done.truncated)))
-    return found

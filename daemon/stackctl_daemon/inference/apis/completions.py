@@ -18,8 +18,9 @@ from msgspec import Meta
 from stackctl.errors import Invalid, NotFound
 from stackctl_daemon.http.answer import SSE
 from stackctl_daemon.http.registry import Reply, Request
+from stackctl_daemon.http.spent import Spent
 from stackctl_daemon.inference.adapters.base import Input
-from stackctl_daemon.inference.apis.account import Statistics, headers
+from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BadField, UnknownModel
 from stackctl_daemon.inference.service import Ask, Done, InferenceService
 
@@ -183,17 +184,18 @@ class OwnModels:
         if asked.stream:
             if len(inputs) != 1:
                 raise BadField("prompt", f"{len(inputs)} prompts, a stream has one")
-            stream = self._stream(inputs[0], ask, asked, shape)
-            return Reply(stream=stream, content_type=SSE, headers=_NO_CACHE)
+            spent = Spent()
+            stream = self._stream(inputs[0], ask, asked, shape, spent)
+            return Reply(stream=stream, content_type=SSE, headers=_NO_CACHE, spent=spent)
         try:
             done = await self._service.run(inputs, model=asked.model, ask=ask)
         except Invalid as err:
             raise _placed(err) from err
         self._statistics.add(done, len(inputs))
-        return Reply(shape.whole(done), headers=headers(done))
+        return Reply(shape.whole(done), spent=done.spent())
 
     async def _stream(
-        self, item: Input, ask: Ask, asked: _Asked, shape: _Shape
+        self, item: Input, ask: Ask, asked: _Asked, shape: _Shape, spent: Spent
     ) -> AsyncIterator[bytes]:
         """Give the events of a stream; whoever stops reading ends the work."""
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
@@ -205,6 +207,7 @@ class OwnModels:
                     first = False
                     continue
                 self._statistics.add(found, 1)
+                found.spent(spent)
                 yield shape.piece("", found.results[0].value["finish_reason"], first=first)
                 if with_usage:
                     yield shape.event([], usage=usage(found))

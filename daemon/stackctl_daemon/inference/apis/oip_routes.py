@@ -17,7 +17,7 @@ from stackctl.contracts.model import ModelEntry
 from stackctl.errors import Invalid, NotFound, StackctlError
 from stackctl_daemon.http.registry import Method, Permission, Reply, Request, Route
 from stackctl_daemon.inference.apis import oip, oip_models, onnx_signature
-from stackctl_daemon.inference.apis.account import Count, Statistics, headers
+from stackctl_daemon.inference.apis.account import Count, Statistics
 from stackctl_daemon.inference.apis.openai import BOTH, RAISED
 from stackctl_daemon.inference.service import Ask, InferenceService
 
@@ -213,11 +213,10 @@ class _Site:
         outputs = oip_models.outputs_of(entry, done.results)
         written = oip.write(asked.request, outputs, model=entry.name, version=VERSION)
         self._statistics.add(done, len(inputs))
-        told = headers(done)
         if not written.header_length:
-            return Reply(written.payload, headers=told)
-        told.append(("Inference-Header-Content-Length", str(written.header_length)))
-        return Reply(written.payload, content_type=oip.BINARY, headers=told)
+            return Reply(written.payload, spent=done.spent())
+        told = [("Inference-Header-Content-Length", str(written.header_length))]
+        return Reply(written.payload, content_type=oip.BINARY, headers=told, spent=done.spent())
 
     async def index(self, request: Request) -> Reply:
         asked = _options(request.body, IndexRequest)

@@ -30,7 +30,7 @@ from stackctl.errors import (
 )
 from stackctl_daemon.http.registry import ErrorShape, Reply, Request, Route
 from stackctl_daemon.inference.adapters.base import FloatArray, Input
-from stackctl_daemon.inference.apis.account import Statistics, headers
+from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.service import Ask, Done, InferenceService
 
 MAX_INPUTS = 2048
@@ -171,7 +171,7 @@ def routes(
         done, vectors = await _embed(service, body, ask)
         statistics.add(done, len(vectors))
         payload = await _write(done, vectors, body.encoding_format)
-        return Reply(payload, headers=headers(done))
+        return Reply(payload, spent=done.spent())
 
     return [
         Route(

@@ -15,7 +15,7 @@ from msgspec import Meta
 from stackctl.errors import Invalid, StackctlError
 from stackctl_daemon.http.registry import ErrorShape, Reply, Request, Route
 from stackctl_daemon.inference.adapters.base import Input
-from stackctl_daemon.inference.apis.account import Statistics, headers
+from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BOTH, MAX_INPUTS, RAISED
 from stackctl_daemon.inference.service import Ask, Done, InferenceService
 
@@ -108,7 +108,7 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
                 usage=RerankUsage(total_tokens=done.tokens),
                 meta={"tokens": {"input_tokens": done.tokens}},
             ),
-            headers=headers(done),
+            spent=done.spent(),
         )
 
     paths = {"rerank.v1": "/v1/rerank", "rerank.v2": "/v2/rerank", "rerank.plain": "/rerank"}

@@ -14,7 +14,7 @@ import msgspec
 from stackctl_daemon.http.registry import Reply, Request, Route
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.apis import multipart
-from stackctl_daemon.inference.apis.account import Statistics, headers
+from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BOTH, ERRORS, RAISED, BadField, entry_of
 from stackctl_daemon.inference.service import Ask, InferenceService
 
@@ -74,9 +74,9 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
         value: Mapping[str, Any] = done.results[0].value
         if kind in _TEXTS:
             text = _WRITERS[kind](value)
-            return Reply(text.encode(), content_type=_TEXTS[kind], headers=headers(done))
+            return Reply(text.encode(), content_type=_TEXTS[kind], spent=done.spent())
         found = _object(value, task if kind == "verbose_json" else "")
-        return Reply(found, headers=headers(done))
+        return Reply(found, spent=done.spent())
 
     return [
         Route(
