@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +62,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     options: dict[str, Any] = {}
     """The model kind's own, such as ``max_new_tokens``."""
     priority: Literal["interactive", "batch"] = "interactive"
-    timeout_s: float = 0.0
+    timeout_s: Annotated[float, Meta(ge=0)] = 0.0
     """After which the answer is of no use; 0: the route's own."""
     stream: bool = False
     """Answer with a line a piece (`RunPart`); for one input of a model that streams."""

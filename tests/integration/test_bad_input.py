@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import shutil
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,8 @@ EMBED = "/v1/embed"
         (EMBED, {"texts": [None]}, (400, "invalid"), "str"),
         (EMBED, {"texts": ["a"], "model": "nonesuch"}, (404, "not_found"), '"nonesuch"'),
         (EMBED, {"texts": ["a"], "model": FILE_TYPE}, (400, "invalid"), "not embedding"),
+        (run(LINEAR), tensor(ROW) | {"timeout_s": -1}, (400, "invalid"), "timeout_s"),
+        (run(LINEAR), tensor(ROW) | {"options": {"x": [1 << 90]}}, (400, "invalid"), "64 bits"),
         (run(LINEAR), tensor(ROW.astype(np.int64)), (400, "invalid"), "int64, expected float32"),
         (run(LINEAR), tensor(np.ones((1, 9), np.float32)), (400, "invalid"), "[1, 9], expected"),
         (run(LINEAR), tensor(np.ones(8, np.float32)), (400, "invalid"), "[8], expected"),
@@ -180,23 +182,24 @@ def test_a_deadline_is_an_answer(asked: Asked) -> None:
 
 
 def test_one_and_many_are_refused_alike_when_the_queue_is_full(fetched_model: Path) -> None:
-    with Stack(env={"STACKCTL_INFERENCE__MAX_QUEUED_TEXTS": "300"}) as stack:
-        backlog = {"texts": ["word " * 250] * 300, "priority": "batch"}
-        done: list[int] = []
-        filling = threading.Thread(
-            target=lambda: done.append(stack.request("POST", EMBED, backlog, timeout_s=120)[0])
-        )
-        filling.start()
+    with (
+        Stack(env={"STACKCTL_INFERENCE__MAX_QUEUED_TEXTS": "300"}) as stack,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        # A quarter of the queue each: a longer list would go in windows.
+        backlog = {"texts": ["word " * 250] * 75, "priority": "batch"}
+        filling = [
+            threads.submit(stack.request, "POST", EMBED, backlog, timeout_s=120) for _ in range(4)
+        ]
         while not any(d["queued"] >= 300 for d in stack.ok("GET", "/v1/devices")["items"]):
-            assert filling.is_alive()
+            assert not any(request.done() for request in filling)
 
         for texts in (["one"], ["many"] * 200):
             status, reply = stack.request("POST", EMBED, {"texts": texts})
             assert (status, reply["error"]["code"]) == (429, "overloaded")
             assert "300 inputs are queued" in reply["error"]["message"]
 
-        filling.join()
-        assert done == [200]
+        assert [request.result()[0] for request in filling] == [200] * 4
 
 
 def test_models_share_a_request_stream_in_order(asked: Asked) -> None:

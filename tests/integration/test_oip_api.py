@@ -225,6 +225,15 @@ ROW = {"name": "a", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
         ("minilm", tensor(datatype="COMPLEX"), 'datatype "COMPLEX"'),
         ("minilm", tensor(parameters={"binary_data_size": 4}), "binary_data_size 4"),
         ("minilm", tensor() | {"outputs": [{"name": "x"}]}, 'no output "x"'),
+        ("minilm", tensor() | {"parameters": {"x": 1 << 90}}, "beyond 64 bits"),
+        ("minilm", tensor(parameters={"shared_memory_region": "r"}), "is not offered"),
+        (MIXER, {"inputs": [ROW], "outputs": [{"name": "best", "parameters":
+         {"classification": 3}}]}, "classification is not offered"),
+        (MIXER, {"inputs": [ROW, ROW | {"name": "b", "data": [[[1, 2, 3]]]}]}, "nested 3 deep"),
+        (MIXER, {"inputs": [ROW, ROW | {"name": "b", "shape": [1 << 70, 3]}]}, "has a side of"),
+        (MIXER, b'{"inputs": [{"name": "a", "shape": [1], "datatype": "FP32", "data": [NaN]}]}',
+         "malformed"),
+        (MIXER, b"", "inference request"),
         (MIXER, {"inputs": [ROW]}, 'lacks "b"'),
         (MIXER, {"inputs": [ROW, ROW]}, "given twice"),
         (MIXER, {"inputs": [ROW, ROW | {"name": "b", "data": [1, 2]}]}, "has 2 elements"),
@@ -266,6 +275,78 @@ def test_not_a_number_is_refused_in_binary_too(ask: Any) -> None:
     assert (status, short) == (400, 400)
     assert "NaN" in reply["error"]
     assert "binary_data_size 12, expected 0 to 0" in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sent", "told", "words"),
+    [
+        ((12, 12), 23, 0, "binary_data_size 12, expected 0 to 11"),
+        ((12, 12), 25, 0, "1 bytes follow"),
+        ((0, 24), 24, 0, "has 0 bytes, expected 12"),
+        ((-1, 12), 24, 0, "binary_data_size -1"),
+        ((1 << 70, 12), 24, 0, "binary_data_size 1180591620717411303424"),
+        ((True, 12), 24, 0, "binary_data_size True"),
+        ((12.0, 12), 24, 0, "binary_data_size 12.0"),
+        (("12", 12), 24, 0, "binary_data_size '12'"),
+        ((12, 12), 24, 1 << 60, "Inference-Header-Content-Length"),
+        ((12, 12), 24, -5, "Inference-Header-Content-Length -5"),
+    ],
+)
+def test_binary_sizes_that_lie_are_refused(
+    ask: Any, sizes: tuple[Any, Any], sent: int, told: int, words: str
+) -> None:
+    rows = [
+        {"name": name, "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": n}}
+        for name, n in zip("ab", sizes, strict=True)
+    ]
+    head = json.dumps({"inputs": rows}).encode()
+    status, reply = ask(
+        f"/v2/models/{MIXER}/infer", head + bytes(sent),
+        Inference_Header_Content_Length=str(told or len(head)),
+    )  # fmt: skip
+
+    assert status == 400
+    assert words in reply["error"]
+
+
+def test_a_compressed_request_is_refused_for_what_it_is(
+    client: Any, headers: dict[str, str]
+) -> None:
+    given = triton.InferInput("text", [1], "BYTES")
+    given.set_data_from_numpy(np.array([b"a"], object))
+
+    with pytest.raises(triton.InferenceServerException, match='content encoding "gzip"') as caught:
+        client.infer(
+            "minilm", [given], headers=dict(headers), request_compression_algorithm="gzip"
+        )
+    assert caught.value.status() == "415"
+    found = client.infer("minilm", [given], headers=headers, response_compression_algorithm="gzip")
+    assert found.as_numpy("embedding").shape == (1, 384)
+
+
+def test_head_is_a_get_without_its_body(address: str, headers: dict[str, str]) -> None:
+    connection = http.client.HTTPConnection(address, timeout=30)
+    lengths = []
+    for method in ("GET", "HEAD", "GET"):  # the connection goes on
+        connection.request(method, "/v2/health/live", headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        lengths.append((answer.getheader("Content-Length"), len(answer.read())))
+    connection.request("OPTIONS", "/v2/health/live", headers=headers)
+    options = connection.getresponse()
+    connection.close()
+
+    assert lengths == [("13", 13), ("13", 0), ("13", 13)]
+    assert (options.status, options.getheader("Allow")) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("name", ["%E6%A8%A1%E5%9E%8B", "a%2Fb", "..", "x" * 300])
+def test_a_model_of_any_name_is_unknown_in_this_protocols_shape(ask: Any, name: str) -> None:
+    status, reply = ask(f"/v2/models/{name}/infer", tensor())
+
+    assert status == 404
+    assert list(reply) == ["error"]
+    assert reply["error"].startswith("no ")
 
 
 def test_unknown_paths_and_methods_have_this_protocols_shape(ask: Any) -> None:

@@ -120,6 +120,14 @@ def test_token_ids_are_taken_as_they_are(client: Any) -> None:
         (b'{"model": "minilm", "input": [NaN]}', None),
         (b'{"model": ', None),
         (b"\xff\xfe", None),
+        (b"", None),
+        (b"null", None),
+        (b'{"model": "minilm", "input": [1e400]}', None),
+        (b'{"model": "minilm", "input": "\\ud800"}', None),
+        (b"model=minilm&input=a", None),
+        ({"input": [True]}, None),
+        ({"input": "a", "dimensions": 1 << 80}, "dimensions"),
+        ({"input": [1 << 80]}, "input"),
     ],
 )
 def test_bad_input_is_an_error_of_openais_shape(port: Port, body: Any, param: str | None) -> None:
@@ -132,6 +140,34 @@ def test_bad_input_is_an_error_of_openais_shape(port: Port, body: Any, param: st
     assert reply["error"]["type"] == "invalid_request_error"
     assert reply["error"]["param"] == param
     assert re.fullmatch(r"[0-9a-f]{16}", headers["x-request-id"])
+
+
+@pytest.mark.parametrize("name", ["模型", "a\x00b", "../../etc/passwd", "", "x" * 10_000])
+def test_a_model_of_any_name_is_unknown_in_the_same_words(port: Port, name: str) -> None:
+    body = {"model": name, "input": "a", "query": "a", "documents": ["b"]}
+    status, _, openais = port.ask("POST", "/v1/embeddings", body)
+    others = [port.ask("POST", path, body) for path in ("/v1/rerank", "/v2/rerank", "/rerank")]
+
+    assert (status, openais["error"]["code"]) == (404, "model_not_found")
+    for code, _, reply in others:
+        assert code == 404
+        assert set(reply) == {"id", "message", "detail"}
+        assert reply["message"].startswith("no model")
+
+
+def test_what_is_optional_may_be_null(port: Port) -> None:
+    nothing = dict.fromkeys(("encoding_format", "dimensions", "user"))
+    status, _, reply = port.ask(
+        "POST", "/v1/embeddings", {"model": "minilm", "input": "a"} | nothing
+    )
+    ranked, _, _ = port.ask(
+        "POST", "/rerank",
+        {"model": "minilm", "query": "a", "documents": ["b"], "top_n": None,
+         "return_documents": None},
+    )  # fmt: skip
+
+    assert (status, ranked) == (200, 200)
+    assert len(reply["data"][0]["embedding"]) == 384
 
 
 def test_an_unknown_model_is_not_found_for_the_client(client: Any) -> None:

@@ -79,12 +79,16 @@ class Dispatcher:
         try:
             call.path, call.query = decode.split_target(target)
             self.access.admit(peer, headers)
+            coding = headers.get("content-encoding", "identity").lower()
+            if coding != "identity":
+                plain = Invalid(f'the content encoding "{coding[:40]}", expected none')
+                self.refuse(call, plain, status=415, header=("Accept-Encoding", "identity"))
+                return call
             found = self.registry.match(method, call.path)
             if isinstance(found, list):
                 error = Invalid(f"{call.path} does not allow {method}, only {', '.join(found)}")
-                self.refuse(call, error, status=405)
-                assert call.refusal is not None  # noqa: S101 - just set
-                call.refusal.headers.append(("Allow", ", ".join(sorted(found))))
+                allow = ("Allow", ", ".join(sorted(found)))
+                self.refuse(call, error, status=405, header=allow)
                 return call
             call.route, params = found
             self.access.require(peer, call.route.permission)
@@ -99,10 +103,19 @@ class Dispatcher:
             self.refuse(call, err)
         return call
 
-    def refuse(self, call: Call, error: StackctlError, *, status: int = 0) -> None:
+    def refuse(
+        self,
+        call: Call,
+        error: StackctlError,
+        *,
+        status: int = 0,
+        header: tuple[str, str] | None = None,
+    ) -> None:
         """Answer the call with an error, without its handler."""
         call.error_code = error.code
         call.refusal = answers.of_error(error, call.id, status=status, shape=self._shape(call))
+        if header:
+            call.refusal.headers.append(header)
         if error.status == 401:
             call.refusal.headers.append(("WWW-Authenticate", "Bearer"))
 

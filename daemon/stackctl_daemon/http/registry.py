@@ -158,10 +158,13 @@ class Registry:
         allowed: list[str] = []
         for pattern, route in self._patterns:
             found = pattern.fullmatch(path)
-            if found and route.method == method:
+            if not found:
+                continue
+            # HEAD is GET without its body (RFC 9110, section 9.3.2), which a stream is not.
+            head = route.method == "GET" and not route.stream
+            if route.method == method or (head and method == "HEAD"):
                 return route, found.groupdict()
-            if found:
-                allowed.append(route.method)
+            allowed += [route.method, "HEAD"] if head else [route.method]
         if allowed:
             return allowed
         raise NotFound(f'no route "{path}"', hint="stackctl doctor")

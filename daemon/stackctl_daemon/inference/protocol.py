@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from stackctl.errors import Invalid
+
 Priority = Literal["interactive", "batch"]
 
 
@@ -236,6 +238,22 @@ def pack(header: Command | Report, body: bytes = b"") -> bytes:
     """Give a frame."""
     data = _encoder.encode(header)
     return PREFIX.pack(len(data), len(body)) + data + body
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """See to it that options can go to a worker.
+
+    Raises:
+        Invalid: one holds a number that no frame can.
+    """
+    for name, value in options.items():
+        try:
+            _encoder.encode(value)
+        except OverflowError as err:
+            raise Invalid(
+                f'option "{name[:80]}" holds a whole number beyond 64 bits, expected -2**63 to'
+                " 2**64 - 1"
+            ) from err
 
 
 def sizes(prefix: bytes | memoryview) -> tuple[int, int]:

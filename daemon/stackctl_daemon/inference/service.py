@@ -364,6 +364,8 @@ def _task(
     ask: Ask,
     on_part: Callable[[wire.Part], None] | None = None,
 ) -> Task:
+    if ask.options:
+        wire.check_options(ask.options)
     return Task(
         load=load,
         inputs=inputs,

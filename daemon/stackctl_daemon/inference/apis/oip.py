@@ -25,6 +25,8 @@ BINARY = "application/octet-stream"
 MAX_RANK = 16
 MAX_SIDE = (1 << 31) - 1
 _MAX_DIGITS = 19
+_EXTENSIONS = frozenset(("classification", "shared_memory_region"))
+"""Of Triton, which we do not have: an answer without them would not be what was asked for."""
 DATATYPES: dict[str, str] = {
     "BOOL": "|b1",
     "UINT8": "|u1",
@@ -134,6 +136,8 @@ def read(body: bytes, header_length: str | None) -> Asked:
         raise Invalid(f"inference request: {err}") from err
     if not request.inputs:
         raise Invalid("the request has no inputs")
+    _refuse_extensions(request.inputs)
+    _refuse_extensions(request.outputs)
     rest = memoryview(body)[size:]
     tensors: dict[str, Array] = {}
     for tensor in request.inputs:
@@ -162,6 +166,12 @@ def read(body: bytes, header_length: str | None) -> Asked:
     if rest:
         raise Invalid(f"{len(rest)} bytes follow the last binary tensor")
     return Asked(request, tensors)
+
+
+def _refuse_extensions(told: Sequence[InputTensor | OutputRequest]) -> None:
+    for tensor in told:
+        for extension in _EXTENSIONS & tensor.parameters.keys():
+            raise Invalid(f'tensor "{tensor.name[:80]}": the extension {extension} is not offered')
 
 
 def _dtype(tensor: InputTensor) -> np.dtype[Any]:
@@ -235,8 +245,13 @@ def _from_json(tensor: InputTensor) -> Array:
                 f'input "{tensor.name}" of {tensor.datatype} holds a number out of range,'
                 f" expected {info.min} to {info.max}"
             )
-    if given.size != prod(tensor.shape) or given.ndim not in (1, len(tensor.shape)):
+    if given.size != prod(tensor.shape):
         raise _wrong_count(tensor, given.size)
+    if given.ndim not in (1, len(tensor.shape)):
+        raise Invalid(
+            f'input "{tensor.name}" of shape {tensor.shape} is nested {given.ndim} deep, expected'
+            f" 1 or {len(tensor.shape)}"
+        )
     with np.errstate(over="ignore"):  # infinite then, which is refused
         return _checked(tensor, given.astype(dtype).reshape(tensor.shape))
 

@@ -109,7 +109,8 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, kw_only=True):
     input: str | list[str | Annotated[int, Meta(ge=0)] | list[Annotated[int, Meta(ge=0)]]]
     """A text, a list of them, a list of token ids, or a list of such lists; 2,048 at most."""
     model: str
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
+    """None: as ``float``."""
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     user: str | None = None
 
@@ -292,7 +293,7 @@ def read_input(given: str | Sequence[Any]) -> tuple[list[str], list[list[int]]]:
     return [], items
 
 
-async def _write(done: Done, vectors: FloatArray, form: str) -> bytes:
+async def _write(done: Done, vectors: FloatArray, form: str | None) -> bytes:
     """Encode the reply; the loop gets its turn in between."""
     encode = msgspec.json.encode
     rows = max(1, _NUMBERS_AT_ONCE // max(1, vectors.shape[1]))

@@ -6,6 +6,7 @@ SubRip as in its de facto description; WebVTT, W3C.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -105,9 +106,12 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
 
 def _number(name: str, text: str) -> float:
     try:
-        return float(text)
-    except ValueError as err:
-        raise BadField(name, f'{name} is "{text[:40]}", expected a number') from err
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadField(name, f'{name} is "{text[:40]}", expected a number')
+    return number
 
 
 class Form:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from stackctl_daemon.inference.apis import speech
+from stackctl_daemon.inference.apis.openai import BadField
 
 VALUE = {
     "text": " One. Two & <b>.",
@@ -28,3 +31,11 @@ def test_webvtt_escapes_and_keeps_arrows_out_of_cues() -> None:
 def test_a_text_without_segments_is_one_cue_and_silence_is_none() -> None:
     assert "00:00:00,000 --> 00:00:02,000\nhi\n" in speech.srt({"text": "hi", "duration_s": 2.0})
     assert speech.vtt({"text": "", "segments": []}) == "WEBVTT\n"
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "-inf", "1e999", "warm", ""])
+def test_a_temperature_that_is_no_finite_number_is_refused(given: str) -> None:
+    with pytest.raises(BadField) as caught:
+        speech._number("temperature", given)
+
+    assert caught.value.param == "temperature"
