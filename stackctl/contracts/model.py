@@ -61,6 +61,16 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Batches of it that a device computes at once, unless a load says otherwise."""
 
+    @property
+    def family(self) -> str:
+        """Its name without the version: ``NAME`` of ``NAME:VERSION``."""
+        return self.name.partition(":")[0]
+
+    @property
+    def version(self) -> str:
+        """The version that its name tells; empty: none."""
+        return self.name.partition(":")[2]
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A catalogue entry beside what is on this disk."""

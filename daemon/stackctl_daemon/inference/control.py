@@ -190,12 +190,14 @@ class ModelControl:
                 hint="stackctl config show" if alias == "default" else "",
             )
         async with self._switching:
-            if alias not in self.aliases.all() and await self._is_model(alias):
+            load = await self._load_of(name)
+            # The versions of a model may be switched under the name that they share.
+            shared = load.name.partition(":")[0] == alias != load.name
+            if alias not in self.aliases.all() and await self._is_model(alias, shared=shared):
                 raise Conflict(
                     f'"{alias}" is the name of a model, expected one that is free',
                     hint="stackctl models list",
                 )
-            load = await self._load_of(name)
             await self._lifecycle.load(load)
             loop = asyncio.get_running_loop()
             previous = await loop.run_in_executor(None, self.aliases.put, alias, load.name)
@@ -261,12 +263,12 @@ class ModelControl:
             ],
         }
 
-    async def _is_model(self, name: str) -> bool:
+    async def _is_model(self, name: str, *, shared: bool) -> bool:
         try:
-            await self._load_of(name)
+            found = (await self._load_of(name)).name
         except NotFound as err:
             return "not on this disk" in err.message
-        return True
+        return not shared or found == name
 
     def _worker(self, device: str) -> WorkerHandle:
         for worker in self._pool.workers:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 from stackctl.contracts.model import ModelEntry
 from stackctl.errors import BadConfig, Invalid, NotFound
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(:[a-z0-9][a-z0-9._-]{0,31})?")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -32,7 +32,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise Invalid(
-            f'model name "{name}" is not 1 to 64 of a-z, 0-9, ".", "_", "-"',
+            f'model name "{name}" is not 1 to 64 of a-z, 0-9, ".", "_", "-", or that with a'
+            " version, NAME:VERSION",
             hint="stackctl models list",
         )
     return name
@@ -88,19 +89,37 @@ def load_catalogue(directories: Iterable[Path]) -> dict[str, ModelEntry]:
     return found
 
 
-def resolve(entries: dict[str, ModelEntry], name: str) -> ModelEntry:
-    """Find an entry by name, then by alias.
+def resolve(
+    entries: dict[str, ModelEntry],
+    name: str,
+    *,
+    here: Callable[[ModelEntry], bool] = lambda entry: True,
+) -> ModelEntry:
+    """Find an entry by name, then by alias, then as the latest version of what is named.
+
+    Args:
+        entries: by name.
+        name: what was asked for.
+        here: whether an entry's files are on this disk; one of these goes before one of others.
 
     Raises:
         NotFound: there is none.
     """
     if name in entries:
         return entries[name]
-    for entry in entries.values():
-        if name in entry.aliases:
-            return entry
+    found = [entry for entry in entries.values() if name in entry.aliases]
+    found = found or [entry for entry in entries.values() if entry.family == name]
+    if found:
+        versions = [entry for entry in found if entry.family == found[0].family]
+        return max(versions, key=lambda entry: (here(entry), version_order(entry.version)))
     shown = name if len(name) <= 80 else f"{name[:80]}..."
     raise NotFound(f'no model "{shown}" in the catalogue', hint="stackctl models list")
+
+
+def version_order(version: str) -> list[tuple[int, int, str]]:
+    """Give what versions are sorted by: numbers in them count as numbers, so 10 is after 9."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", version)
+    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts]
 
 
 def to_toml(entry: ModelEntry) -> str:

@@ -129,6 +129,7 @@ class ModelService:
             for entry in self._entries().values():
                 claimed |= dict.fromkeys((alias.lower() for alias in entry.aliases), entry.name)
                 claimed[entry.name] = entry.name
+                claimed.setdefault(entry.family, entry.name)
             return self._store.take(request, claimed)
 
         entry = await self._on_disk(copy)
@@ -148,7 +149,11 @@ class ModelService:
         return self._known
 
     def _entry(self, name: str) -> ModelEntry:
-        return resolve(self._entries(), self._default if name == "default" else name)
+        asked = self._default if name == "default" else name
+        return resolve(self._entries(), asked, here=self._is_here)
+
+    def _is_here(self, entry: ModelEntry) -> bool:
+        return self._store.state(entry) != "absent"
 
     def _list(self) -> ModelList:
         imported = self._store.imported()

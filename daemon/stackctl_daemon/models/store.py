@@ -200,7 +200,7 @@ class Store:
         description = read_description(source)
         for alias in description.aliases if description else ():
             owner = (claimed or {}).get(check_alias(alias).lower(), request.name)
-            if owner != request.name:
+            if owner.partition(":")[0] != request.name.partition(":")[0]:
                 raise Conflict(
                     f'alias "{alias}" of {source / ENTRY} is one of model "{owner}"',
                     hint=f"${{EDITOR:-vi}} {shlex.quote(str(source / ENTRY))}",

@@ -63,7 +63,7 @@ def metadata(
             for values in signature
         )
     return ModelMetadata(
-        name=entry.name,
+        name=entry.family,
         versions=list(versions),
         platform="numpy" if entry.architecture == "files" else "onnxruntime_onnx",
         inputs=inputs,

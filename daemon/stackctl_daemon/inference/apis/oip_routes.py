@@ -22,6 +22,9 @@ from stackctl_daemon.inference.apis.openai import BOTH, RAISED
 from stackctl_daemon.inference.service import Ask, InferenceService
 
 VERSION = "1"
+"""Of a model whose name tells none."""
+MIN_DIGEST = 8
+"""Digits of the digest of a model's files and options that stand for a version too."""
 _MODEL = "/v2/models/{model}"
 _VERSIONED = "/v2/models/{model}/versions/{version}"
 
@@ -188,11 +191,11 @@ class _Site:
             graph = (await self._models.ready(entry.name)).graph
             if graph is not None:
                 signature = await asyncio.to_thread(onnx_signature.read, graph)
-        return Reply(oip_models.metadata(entry, [VERSION], signature))
+        return Reply(oip_models.metadata(entry, await self._versions(entry), signature))
 
     async def model_ready(self, request: Request) -> Reply:
         entry = await self._entry(request)
-        return Reply(ModelReady(entry.name, True))
+        return Reply(ModelReady(entry.family, True))
 
     async def infer(self, request: Request) -> Reply:
         entry = await self._entry(request)
@@ -211,7 +214,7 @@ class _Site:
         ask = Ask(options=given | options, user=request.uid)
         done = await self._service.run(inputs, model=entry.name, ask=ask)
         outputs = oip_models.outputs_of(entry, done.results)
-        written = oip.write(asked.request, outputs, model=entry.name, version=VERSION)
+        written = oip.write(asked.request, outputs, model=entry.family, version=_version(entry))
         self._statistics.add(done, len(inputs))
         if not written.header_length:
             return Reply(written.payload, spent=done.spent())
@@ -228,10 +231,11 @@ class _Site:
             reason = (
                 "not loaded yet" if model.state == "present" else f"its files are {model.state}"
             )
+            family, _, version = model.name.partition(":")
             items.append(
                 IndexItem(
-                    name=model.name,
-                    version=VERSION,
+                    name=family,
+                    version=version or VERSION,
                     state="READY" if loaded else "UNAVAILABLE",
                     reason="" if loaded else reason,
                 )
@@ -261,15 +265,38 @@ class _Site:
 
     async def _entry(self, request: Request) -> ModelEntry:
         entry = await self._service.entry(request.params["model"])
-        version = request.params.get("version", VERSION)
-        if version != VERSION:
-            raise NotFound(f'model "{entry.name}" has no version {version[:40]}, only {VERSION}')
-        return entry
+        version = request.params.get("version", "")
+        if not version or version == _version(entry):
+            return entry
+        digest = (await self._service.load_of(entry.name)).key.rpartition("@")[2]
+        if len(version) >= MIN_DIGEST and digest.startswith(version):
+            return entry
+        try:
+            return await self._service.entry(f"{entry.family}:{version}")
+        except NotFound as err:
+            known = ", ".join(await self._versions(entry))
+            raise NotFound(
+                f'model "{entry.family}" has no version {version[:40]}, only {known}'
+            ) from err
+
+    async def _versions(self, entry: ModelEntry) -> list[str]:
+        """Give the versions whose files are here; the one that is asked for by default last."""
+        found = [
+            model.name.partition(":")[2] or VERSION
+            for model in (await self._models.list()).items
+            if model.name.partition(":")[0] == entry.family and model.state != "absent"
+        ]
+        own = _version(entry)
+        return [version for version in found if version != own] + [own]
 
 
 _PROTOCOLS_OWN = frozenset({
     "binary_data_output", "sequence_id", "sequence_start", "sequence_end", "priority", "timeout",
 })  # fmt: skip
+
+
+def _version(entry: ModelEntry) -> str:
+    return entry.version or VERSION
 
 
 def _options(body: bytes, kind: Any) -> Any:
@@ -285,9 +312,10 @@ def _told(name: str, count: Count) -> ModelStatistics:
         return Duration(count.requests, int(seconds * 1e9))
 
     busy_s = count.batch_s + count.compute_s
+    family, _, version = name.partition(":")
     return ModelStatistics(
-        name=name,
-        version=VERSION,
+        name=family,
+        version=version or VERSION,
         last_inference=int(count.last_at_s * 1000),
         inference_count=count.inputs,
         execution_count=count.requests,

@@ -189,7 +189,7 @@ class RayModel:
 
 def _app(load: wire.Load) -> str:
     """Give the application's name: the same after a restart, so that it is taken over."""
-    return f"stackctl-{load.key.replace('@', '-')}"
+    return f"stackctl-{load.key.replace('@', '-').replace(':', '-')}"
 
 
 def _line(err: BaseException) -> str:

@@ -6,12 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_source import entry
 
 from stackctl.contracts.model import ModelEntry
-from stackctl_daemon.models.catalogue import read_entry, to_toml
+from stackctl.errors import Invalid, NotFound
+from stackctl_daemon.models.catalogue import (
+    check_name,
+    read_entry,
+    resolve,
+    to_toml,
+    version_order,
+)
 
 # Characters that TOML can hold: all but lone surrogates. NaN is left out: it equals nothing.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -55,3 +63,42 @@ def test_options_are_written_as_people_would() -> None:
         'options = {labels = ["a", "b"], size = {width = 224, "a page" = true}, scale = 1e-07}'
         in text
     )
+
+
+def named(*names: str, aliases: list[str] | None = None) -> dict[str, ModelEntry]:
+    return {
+        name: msgspec.structs.replace(entry("file:/x"), name=name, aliases=aliases or [])
+        for name in names
+    }
+
+
+@pytest.mark.parametrize("name", ["m:1", "m:v2.0-rc1", "a.b_c-d:2026.11", "m"])
+def test_a_name_may_tell_a_version(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["m:", ":1", "m:1:2", "m:../x", "m:V1", "m:" + "9" * 33, "m/1"])
+def test_a_version_is_of_the_characters_of_a_name(name: str) -> None:
+    with pytest.raises(Invalid):
+        check_name(name)
+
+
+def test_a_name_alone_is_the_latest_version_of_what_is_here() -> None:
+    known = named("m:9", "m:10", "m:11", aliases=["em"])
+
+    assert resolve(known, "m").name == "m:11"
+    assert resolve(known, "m", here=lambda found: found.name != "m:11").name == "m:10"
+    assert resolve(known, "em", here=lambda found: found.name == "m:9").name == "m:9"
+    assert resolve(known, "m:9").name == "m:9"
+    with pytest.raises(NotFound):
+        resolve(known, "m:12")
+
+
+def test_a_model_of_the_very_name_is_meant_before_any_version_of_it() -> None:
+    assert resolve(named("m", "m:2"), "m").name == "m"
+
+
+def test_versions_are_ordered_as_people_count() -> None:
+    told = ["rc", "rc2", "rc10", "1.2", "1.10", "2"]
+
+    assert sorted(reversed(told), key=version_order) == told
