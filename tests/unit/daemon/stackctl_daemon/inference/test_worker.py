@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from tiny_model import POISON, TABLE
+from tiny_model import POISON, TABLE, write_tokenizer
+from tiny_seq2seq import write_graphs
 from worker_talk import WAIT_S, loading, working
 
 from stackctl_daemon.inference import protocol as wire
@@ -138,3 +140,54 @@ def test_what_nobody_waits_for_any_more_is_not_begun(tmp_path: Path) -> None:
 
     assert isinstance(refused, wire.Refused)
     assert refused.code == "timed_out"
+
+
+@pytest.mark.parametrize("backlog", ["interactive", "batch"])
+def test_a_model_with_a_backlog_does_not_keep_another_waiting(
+    tmp_path: Path, backlog: wire.Priority
+) -> None:
+    other = msgspec.structs.replace(loading(tmp_path), key="other-1", name="other")
+    many = wire.Run(1, "tiny-1", backlog, texts=["river copper lantern"] * 2000)
+    one = wire.Run(2, "other-1", backlog, texts=["orchard"])
+    with working() as talk:
+        talk.send(loading(tmp_path), other, many, one)
+
+        order = [talk.answer()[0].id for _ in range(2)]
+
+    assert order == [2, 1]
+
+
+def test_batch_work_has_turns_before_an_interactive_backlog_ends(tmp_path: Path) -> None:
+    many = wire.Run(1, "tiny-1", "interactive", texts=["river copper lantern"] * 2000)
+    late = wire.Run(2, "tiny-1", "batch", texts=["orchard"])
+    with working() as talk:
+        talk.send(loading(tmp_path), many, late)
+
+        order = [talk.answer()[0].id for _ in range(2)]
+
+    assert order == [2, 1]
+
+
+def test_steps_of_a_stream_and_batches_take_turns(tmp_path: Path) -> None:
+    """A stream is not behind another model's batches, nor these behind it."""
+    (tmp_path / "titles").mkdir()
+    write_graphs(tmp_path / "titles")
+    words = str(write_tokenizer(tmp_path / "titles"))
+    options = {"start": "[UNK]", "end": "orchard", "max_new_tokens": 4}
+    titles = wire.Load(
+        "titles-1", "titles", "seq2seq", str(tmp_path / "titles"), "", words, 8, 0, options
+    )
+    many = wire.Run(1, "tiny-1", "interactive", texts=["river copper lantern"] * 2000)
+    long = wire.Run(2, "titles-1", "interactive", texts=["copper"] * 300)
+    streamed = wire.Run(3, "titles-1", "interactive", texts=["copper"], stream=True)
+    with working() as talk:
+        talk.send(loading(tmp_path), titles, many, long, streamed)
+        heard: list[wire.Report] = []
+        while sum(isinstance(report, wire.Answer) for report in heard) < 3:
+            heard.append(talk.read()[0])
+            assert not isinstance(heard[-1], wire.Refused)
+
+    batches = [i for i, r in enumerate(heard) if isinstance(r, wire.Computed) and r.name == "tiny"]
+    steps = [i for i, r in enumerate(heard) if isinstance(r, wire.Computed) and r.name == "titles"]
+    assert batches[0] < steps[len(steps) // 2]
+    assert steps[0] < batches[len(batches) // 2]

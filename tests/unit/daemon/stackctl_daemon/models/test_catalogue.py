@@ -99,6 +99,6 @@ def test_a_model_of_the_very_name_is_meant_before_any_version_of_it() -> None:
 
 
 def test_versions_are_ordered_as_people_count() -> None:
-    told = ["rc", "rc2", "rc10", "1.2", "1.10", "2"]
+    told = ["2", "rc10", "1.10", "rc", "1.2", "rc2"]
 
-    assert sorted(reversed(told), key=version_order) == told
+    assert sorted(told, key=version_order) == ["rc", "rc2", "rc10", "1.2", "1.10", "2"]
