@@ -162,6 +162,8 @@ DEVICE = {
     "temperature_c": None,
     "worker_state": "ready",
     "worker_pid": 99,
+    "worker_memory_bytes": 333 << 20,
+    "models_memory_bytes": 64 << 20,
     "worker_restarts": 0,
     "execution_provider": "CPUExecutionProvider",
     "models": ["all-minilm-l6-v2"],

@@ -67,7 +67,7 @@ complete -c stackctl -n '__stackctl_at models' -a remove -d 'Delete a model'\''s
 complete -c stackctl -n '__stackctl_at models' -a import -d 'Take a model from a folder of this machine.'
 complete -c stackctl -n '__stackctl_at models' -a load -d 'Load a model before it is asked for, or change how a loaded one is kept.'
 complete -c stackctl -n '__stackctl_at models' -a unload -d 'Unload a model once the requests that use it have ended.'
-complete -c stackctl -n '__stackctl_at models' -a ps -d 'List the models that devices hold, with what they take.'
+complete -c stackctl -n '__stackctl_at models' -a ps -d 'List the models that devices hold, with what they and their workers take.'
 complete -c stackctl -n '__stackctl_at models' -a why -d 'Say on which device a model is or would be, and why.'
 complete -c stackctl -n '__stackctl_at models' -a alias -d 'List aliases, or switch one to another model without a request that fails.'
 complete -c stackctl -n '__stackctl_at models' -a tune -d 'Find the batch budget from which on a device gains nothing, and use it.'

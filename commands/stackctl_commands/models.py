@@ -129,10 +129,16 @@ def unload(ctx: typer.Context, name: Name, device: Device = "") -> None:
 
 @command(app, examples=["stackctl models ps", "stackctl models ps --json"])
 def ps(ctx: typer.Context) -> None:
-    """List the models that devices hold, with what they take."""
+    """List the models that devices hold, with what they and their workers take."""
     now = here(ctx)
-    found = now.client.models.running().items
-    now.output.items(found, views.RUNNING, empty="no model is loaded")
+    found = now.client.models.running()
+    now.output.items(
+        found.items,
+        views.RUNNING,
+        empty="no model is loaded",
+        whole=found,
+        below=views.worker_lines(now.output, found),
+    )
 
 
 @command(app, examples=["stackctl models why all-minilm-l6-v2"])

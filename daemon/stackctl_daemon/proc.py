@@ -17,6 +17,8 @@ class Room(NamedTuple):
     """By the worker where the device is the CPU, else by all that is on it."""
     free: int | None
     """What can still be had; None where nothing measures it."""
+    own: int | None = None
+    """By the worker's process alone; None where nothing measures it."""
 
 
 def pss_bytes(pid: int | str = "self") -> int:

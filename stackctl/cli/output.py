@@ -53,9 +53,19 @@ class Output:
             self._lines(text(value))
 
     def items(
-        self, items: Sequence[Any], columns: Sequence[Column], *, empty: str, whole: Any = None
+        self,
+        items: Sequence[Any],
+        columns: Sequence[Column],
+        *,
+        empty: str,
+        whole: Any = None,
+        below: Iterable[str] = (),
     ) -> None:
-        """Print a list; ``whole`` is the JSON object when it holds more than the items."""
+        """Print a list.
+
+        ``whole`` is the JSON object when it holds more than the items, ``below`` its lines for
+        people.
+        """
         if self.mode == "json":
             self._lines([encode({"items": items} if whole is None else whole, indent=2)])
         elif self.mode == "plain":
@@ -63,9 +73,10 @@ class Output:
         elif self.mode == "quiet":
             self._lines(clean(columns[0].plain(item)) for item in items)
         elif items:
-            self._lines(self.table(items, columns))
+            self._lines([*self.table(items, columns), *below])
         else:
             self.note(empty)
+            self._lines(below)
 
     def line(self, value: Any, text: str) -> None:
         """Print one element of a stream: a JSON line, or ``text``."""

@@ -12,7 +12,7 @@ from stackctl.cli.text import clean, duration, local_time, short_path, size, vis
 from stackctl.client.view import mapping
 
 if TYPE_CHECKING:
-    from stackctl.contracts.inference import Placement, UnloadReply
+    from stackctl.contracts.inference import Placement, RunningList, UnloadReply
     from stackctl.contracts.job import Job
     from stackctl.contracts.model import ModelVerification
     from stackctl.contracts.system import Status, Version
@@ -51,6 +51,12 @@ RUNNING = [
     Column("VERSION", lambda m: m.version, optional=True),
     Column("ALIASES", lambda m: ", ".join(m.aliases), optional=True, shrink=True),
 ]
+WORKERS = [
+    Column("DEVICE", lambda w: w.device),
+    Column("WORKER HOLDS", lambda w: _maybe(w.memory_bytes), lambda w: w.memory_bytes, right=True),
+    Column("MODELS", lambda w: size(w.models_bytes), lambda w: w.models_bytes, right=True),
+    Column("ABOVE", lambda w: _maybe(w.above_bytes), lambda w: w.above_bytes, right=True),
+]
 VERDICTS = [
     Column("DEVICE", lambda v: v.device),
     Column("DECISION", lambda v: v.decision),
@@ -88,6 +94,20 @@ DEVICES = [
         "MEMORY",
         lambda d: f"{size(d.memory_used_bytes)} / {size(d.memory_total_bytes)}",
         lambda d: d.memory_used_bytes,
+    ),
+    Column(
+        "WORKER MEMORY",
+        lambda d: _maybe(d.worker_memory_bytes if d.worker_pid else None),
+        lambda d: d.worker_memory_bytes,
+        right=True,
+        optional=True,
+    ),
+    Column(
+        "OF MODELS",
+        lambda d: size(d.models_memory_bytes) if d.worker_pid else None,
+        lambda d: d.models_memory_bytes,
+        right=True,
+        optional=True,
     ),
     Column(
         "USE",
@@ -156,7 +176,9 @@ def status_lines(output: Output, status: Status) -> Iterator[str]:
             if area.hint:
                 yield f"  fix: {area.hint}"
     yield ""
-    device_columns = [c for c in DEVICES if c.head not in ("KIND", "USE")]
+    device_columns = [
+        c for c in DEVICES if c.head not in ("KIND", "USE", "WORKER MEMORY", "OF MODELS")
+    ]
     yield from _section(output, status.devices, device_columns, "no devices")
     yield from _section(
         output, status.collections, COLLECTIONS, "no collections (stackctl index PATH)"
@@ -220,6 +242,13 @@ def verification_lines(found: ModelVerification) -> Iterator[str]:
         yield f"fix: stackctl models pull {found.name}"
 
 
+def worker_lines(output: Output, found: RunningList) -> Iterator[str]:
+    """Give what the workers that hold models really take."""
+    if found.workers:
+        yield ""
+        yield from output.table(found.workers, WORKERS)
+
+
 def unloaded_lines(reply: UnloadReply) -> Iterator[str]:
     """Say what unloading gave back."""
     for gone in reply.items:
@@ -258,6 +287,10 @@ def _p95(measured_ms: float, target_ms: float) -> str | None:
     if not target_ms:
         return None
     return f"{measured_ms:.0f} of {target_ms:g} ms" if measured_ms else f"? of {target_ms:g} ms"
+
+
+def _maybe(count: int | None) -> str | None:
+    return None if count is None else size(count)
 
 
 def _free(count: int) -> str | None:

@@ -44,6 +44,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     worker_state: Literal["off", "starting", "ready", "restarting", "failed"] = "off"
     worker_pid: int | None = None
     worker_restarts: int = 0
+    worker_memory_bytes: int | None = None
+    """Of this device's memory what its worker holds, measured; None where nothing measures it."""
+    models_memory_bytes: int = 0
+    """What loading the models it holds took: what the worker holds above that is of requests, of
+    libraries, or not given back yet."""
     execution_provider: str = ""
     """What ONNX Runtime really runs on, read from the session; empty until a model is loaded."""
     models: list[str] = []

@@ -159,10 +159,27 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     aliases: list[str] = []
 
 
+class WorkerMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker holds of its device's memory."""
+
+    device: str
+    worker_pid: int | None
+    memory_bytes: int | None
+    """Measured: the share of a CPU worker in this machine's memory, what a GPU's worker has of
+    the GPU's; None where nothing measures it."""
+    models_bytes: int
+    """Sum of what loading its models took."""
+    above_bytes: int | None
+    """The rest: the process itself, libraries, requests under way, and what is not given back
+    yet."""
+
+
 class RunningList(msgspec.Struct, frozen=True, kw_only=True):
     """Models on devices, by device and name."""
 
     items: list[RunningModel]
+    workers: list[WorkerMemory] = []
+    """The workers that run, by device."""
 
 
 class UnloadedModel(msgspec.Struct, frozen=True, kw_only=True):

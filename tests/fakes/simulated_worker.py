@@ -97,6 +97,8 @@ class SimulatedWorkers:
                     count = held.pop(command.key, 0)
                     device.give(count)
                     send(wire.Unloaded(command.key, command.key, count))
+                elif isinstance(command, wire.Trim):
+                    send(wire.Trimmed(0))
                 elif isinstance(command, wire.Run):
                     await asyncio.sleep(device.serve_s(len(command.texts)))
                     self._run(device, command, held, send)
@@ -104,6 +106,7 @@ class SimulatedWorkers:
             pass
         finally:
             device.give(sum(held.values()))
+            device.end()
 
     def _load(
         self, device: SimulatedDevice, command: wire.Load, held: dict[str, int], send: Any

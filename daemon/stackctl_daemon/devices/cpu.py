@@ -53,13 +53,14 @@ class CpuBackend:
 
     def measure(self, device: Device, pid: int | None) -> Device:
         """Add what its worker takes."""
-        return msgspec.structs.replace(device, memory_used_bytes=self.room(device, pid).used)
+        used = self.room(device, pid).used
+        return msgspec.structs.replace(device, memory_used_bytes=used, worker_memory_bytes=used)
 
     def room(self, device: Device, pid: int | None) -> Room:
         """Give what its worker takes, and may take yet."""
         used, free = pss_bytes(pid) if pid else 0, available_bytes()
         limit = self._settings.memory_limit_bytes
-        return Room(used, max(0, min(free, limit - used)) if limit else free)
+        return Room(used, max(0, min(free, limit - used)) if limit else free, used)
 
 
 def _memory_bytes() -> int:

@@ -51,14 +51,30 @@ class NvmlBackend:
         found, problems = self.list()
         for gpu in found:
             if gpu.uuid == device.uuid:
-                return msgspec.structs.replace(gpu, id=device.id, links=device.links)
+                own = self._own_bytes(gpu, pid) if pid else 0
+                return msgspec.structs.replace(
+                    gpu, id=device.id, links=device.links, worker_memory_bytes=own
+                )
         told = "; ".join(problems) or "it is not listed any more"
         raise Failed(f"{device.id} is lost: {told}", hint="nvidia-smi")
 
     def room(self, device: Device, pid: int | None) -> Room:
         """Give the memory of a GPU, whoever uses it."""
         now = self.measure(device, pid)
-        return Room(now.memory_used_bytes, now.memory_total_bytes - now.memory_used_bytes)
+        free = now.memory_total_bytes - now.memory_used_bytes
+        return Room(now.memory_used_bytes, free, now.worker_memory_bytes)
+
+    def _own_bytes(self, gpu: Device, pid: int) -> int | None:
+        """Give what a process has of a GPU; None where the driver does not say.
+
+        It sees pids of its own namespace: within a container it may know none of ours.
+        """
+        with self._open() as pynvml:
+            handle = pynvml and _ask(pynvml, "nvmlDeviceGetHandleByUUID", gpu.uuid)
+            if not handle:
+                return None
+            found = _ask(pynvml, "nvmlDeviceGetComputeRunningProcesses", handle)
+            return next((p.usedGpuMemory for p in found or [] if p.pid == pid), None)
 
     @contextmanager
     def _open(self) -> Iterator[Any]:  # Any: the module has no types

@@ -28,6 +28,10 @@ class SimulatedDevice:
     service_s: float = 0.0
     """Of one input; ten times that with the fault ``slow``."""
     used_bytes: int = 0
+    own_bytes: int = 0
+    """Of them by its worker."""
+    kept_bytes: int = 0
+    """Of those what nothing but the end of the process gives back."""
     fault: Fault = ""
 
     def take(self, count: int) -> bool:
@@ -35,11 +39,24 @@ class SimulatedDevice:
         if self.fault == "out-of-memory" or self.used_bytes + count > self.memory_bytes:
             return False
         self.used_bytes += count
+        self.own_bytes += count
         return True
 
     def give(self, count: int) -> None:
         """Give memory back."""
         self.used_bytes = max(0, self.used_bytes - count)
+        self.own_bytes = max(0, self.own_bytes - count)
+
+    def keep(self, count: int) -> bool:
+        """Have the worker keep memory until its process ends; False when there is not so much."""
+        taken = self.take(count)
+        self.kept_bytes += count if taken else 0
+        return taken
+
+    def end(self) -> None:
+        """Give back what the worker kept."""
+        self.give(self.kept_bytes)
+        self.kept_bytes = 0
 
     def serve_s(self, inputs: int) -> float:
         """How long inputs take."""
@@ -63,14 +80,18 @@ class SimulatedBackend:
 
     def measure(self, device: Device, pid: int | None) -> Device:
         """Give what it takes; see `DeviceBackend.measure`."""
-        return msgspec.structs.replace(device, memory_used_bytes=self.room(device, pid).used)
+        now = self.room(device, pid)
+        return msgspec.structs.replace(
+            device, memory_used_bytes=now.used, worker_memory_bytes=now.own
+        )
 
     def room(self, device: Device, pid: int | None) -> Room:
         """Give its memory; see `DeviceBackend.room`."""
         found = self.devices[device.id]
         if found.fault == "lost":
             raise Failed(f"{device.id}: GPU is lost", hint="stackctl devices")
-        return Room(found.used_bytes, found.memory_bytes - found.used_bytes)
+        free = found.memory_bytes - found.used_bytes
+        return Room(found.used_bytes, free, found.own_bytes)
 
 
 def _describe(device: SimulatedDevice) -> Device:

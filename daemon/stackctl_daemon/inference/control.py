@@ -157,6 +157,11 @@ class ModelControl:
         """Give the models on devices."""
         return RunningList(items=self._lifecycle.running(self.aliases.of))
 
+    async def survey(self) -> RunningList:
+        """Give the models on devices, and what the workers that hold them really take."""
+        workers = await self._lifecycle.reclaim.survey()
+        return RunningList(items=self._lifecycle.running(self.aliases.of), workers=workers)
+
     async def why(self, name: str) -> Placement:
         """Say where a model is, or would go, and why."""
         load = await self._load_of(name)

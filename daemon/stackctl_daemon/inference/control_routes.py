@@ -31,7 +31,7 @@ def routes(control: ModelControl) -> list[Route]:
         return Reply(await control.unload(request.params["name"], request.body.device))
 
     async def running(request: Request) -> Reply:
-        return Reply(control.running())
+        return Reply(await control.survey())
 
     async def why(request: Request) -> Reply:
         return Reply(await control.why(request.params["name"]))
@@ -51,7 +51,7 @@ def routes(control: ModelControl) -> list[Route]:
     return [
         Route(
             "models.running", "GET", "/v1/models/running", "read", running,
-            "List the models that devices hold.", reply=RunningList,
+            "List the models that devices hold, and what their workers take.", reply=RunningList,
         ),
         Route(
             "models.aliases", "GET", "/v1/models/aliases", "read", aliases,

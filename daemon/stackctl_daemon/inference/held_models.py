@@ -70,6 +70,10 @@ class HeldModels:
         """Keys of what this process was told to load."""
         self._unloads: dict[str, asyncio.Future[int]] = {}
         self._tunes: dict[str, asyncio.Future[wire.Tuned]] = {}
+        self._budgets: dict[str, tuple[int, int]] = {}
+        """By key, what this or an earlier process found, and with how many replicas."""
+        self._trims: dict[str, asyncio.Future[int]] = {}
+        """The one under way, by the device."""
         self._faults: dict[str, StackctlError] = {}
         """By key, why the last load of a model failed."""
         self._watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
@@ -140,7 +144,12 @@ class HeldModels:
         """Tell the process to load a model, unless it was told."""
         if load.key not in self._sent:
             self._sent.add(load.key)
-            self._write(self.wanted.get(load.key, load))
+            wanted = self.wanted.get(load.key, load)
+            budget, replicas = self._budgets.get(load.key, (0, 0))
+            if replicas == wanted.replicas:
+                # A process begins with what the one before it found.
+                wanted = msgspec.structs.replace(wanted, budget=budget)
+            self._write(wanted)
 
     def send_wanted(self) -> None:
         """Tell the process to load whatever is wanted."""
@@ -162,6 +171,10 @@ class HeldModels:
     async def unload(self, key: str) -> int:
         """Close a model once nobody waits for it; give the bytes that the worker gave back."""
         self.wanted.pop(key, None)
+        # What came of loads before is not what whoever waits for this one is told.
+        self._faults.pop(key, None)
+        self._deaths.pop(key, None)
+        self._budgets.pop(key, None)
         if key not in self._sent:
             self.open.pop(key, None)
             self.tell()
@@ -180,6 +193,15 @@ class HeldModels:
             future = self._tunes[key] = asyncio.get_running_loop().create_future()
             self._write(wire.Tune(key, seconds))
         return await asyncio.shield(future)
+
+    async def trim(self) -> int:
+        """Have the worker give back what it does not use; give the bytes that came back."""
+        waiting = self._trims.get(self._device)
+        if waiting is None:
+            waiting = asyncio.get_running_loop().create_future()
+            self._trims[self._device] = waiting
+            self._write(wire.Trim())
+        return await asyncio.shield(waiting)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something of this worker is so; looked at whenever one changes."""
@@ -200,7 +222,13 @@ class HeldModels:
                 future.set_result(None)
 
     def hear(
-        self, report: wire.Loaded | wire.Unloaded | wire.LoadFailed | wire.Tuned | wire.Paced
+        self,
+        report: wire.Loaded
+        | wire.Unloaded
+        | wire.LoadFailed
+        | wire.Tuned
+        | wire.Paced
+        | wire.Trimmed,
     ) -> None:
         """Take what the worker says of a model."""
         if isinstance(report, wire.Paced):
@@ -210,7 +238,12 @@ class HeldModels:
         if isinstance(report, wire.Loaded):
             self._loaded(report)
         elif isinstance(report, wire.Tuned):
+            if report.budget and report.key in self.open:
+                replicas = self.open[report.key].load.replicas
+                self._budgets[report.key] = report.budget, replicas
             _settle(self._tunes, report.key, report)
+        elif isinstance(report, wire.Trimmed):
+            _settle(self._trims, self._device, report.memory_bytes)
         elif isinstance(report, wire.LoadFailed):
             self._failed(report)
         else:
@@ -234,6 +267,7 @@ class HeldModels:
         self._sent.clear()
         for key in list(self._unloads):
             _settle(self._unloads, key, 0)
+        _settle(self._trims, self._device, 0)
         for key in list(self._tunes):
             text = f"the worker of {self._device} ended"
             _settle(self._tunes, key, wire.Tuned(key, [], 0, text))

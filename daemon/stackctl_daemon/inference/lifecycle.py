@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +29,8 @@ from stackctl_daemon.inference.placement import (
     refusal,
 )
 from stackctl_daemon.inference.ports import Meter, Room
+from stackctl_daemon.inference.reclaim import Reclaim, slack_bytes
+from stackctl_daemon.inference.terms import KeptTerms
 from stackctl_daemon.inference.worker_handle import WorkerHandle
 from stackctl_daemon.tasks import TaskOwner
 
@@ -41,14 +42,6 @@ UNLOAD_TIMEOUT_S = 30.0
 _GIVEN_BACK = 0.95
 _WORTH_RECYCLING_BYTES = 16_000_000
 """Below it a restart costs more than it gives back."""
-
-
-@dataclass(slots=True)
-class Terms:
-    """On what terms a device keeps a model."""
-
-    pinned: bool = False
-    ttl_s: float = 0.0
 
 
 class Lifecycle:
@@ -68,10 +61,9 @@ class Lifecycle:
         self._predictor = predictor
         self._meter = meter
         self._budget_of = budget_of
-        self._keep_alive_s = keep_alive_s
         self._clock = clock
-        self._terms: dict[tuple[str, str], Terms] = {}
-        """By device and key."""
+        self.terms = KeptTerms(workers, keep_alive_s=keep_alive_s, clock=clock)
+        self.reclaim = Reclaim(workers, room_of=self._room, lock_of=self._lock, clock=clock)
         self._locks: dict[str, asyncio.Lock] = {}
         self._before: dict[tuple[str, str], int] = {}
         self._tasks = TaskOwner()
@@ -81,6 +73,7 @@ class Lifecycle:
     def start(self) -> None:
         """Begin to sweep."""
         self._tasks.spawn(self._sweep_on_time(), name="inference-sweep")
+        self._tasks.spawn(self.reclaim.watch(), name="inference-reclaim")
 
     async def close(self) -> None:
         """Stop sweeping."""
@@ -97,16 +90,13 @@ class Lifecycle:
         """
         if load.key in worker.held.wanted:
             return
-        async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+        async with self._lock(worker):
             if load.key in worker.held.wanted:
                 return
             await self._make_room(worker, load, evict=evict)
-            terms = self._terms.setdefault(
-                (worker.device.id, load.key), Terms(ttl_s=self._keep_alive_s)
-            )
+            self.terms.begin(worker, load)
             worker.warm(msgspec.structs.replace(load, budget=self._budget_of(load, worker)))
-            if terms.ttl_s:
-                self._news.set()
+            self._news.set()
 
     async def candidates(self, load: wire.Load) -> list[Candidate]:
         """Give every device as it is now, from a model's point of view."""
@@ -140,14 +130,14 @@ class Lifecycle:
             worker = candidate.worker
             try:
                 await self.admit(worker, load)
-                terms = self._terms.setdefault((worker.device.id, load.key), Terms())
-                terms.pinned = terms.pinned if pinned is None else pinned
-                terms.ttl_s = terms.ttl_s if ttl_s is None else ttl_s
+                self.terms.change(worker, load.key, pinned=pinned, ttl_s=ttl_s)
                 self._news.set()
                 await worker.held.opened(load.key)
             except (NoRoom, Failed) as err:
                 error = err
                 continue
+            finally:
+                self.terms.prune()
             await self._change(worker, load.key, terms_of_load)
             return worker
         raise error or refusal(load.name, found)
@@ -177,7 +167,7 @@ class Lifecycle:
                     f" {worker.device.id}, expected none within {UNLOAD_TIMEOUT_S:.0f} s",
                     hint="stackctl models ps",
                 ) from err
-            async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+            async with self._lock(worker):
                 done.append(await self._unload(worker, load))
         return done
 
@@ -185,9 +175,9 @@ class Lifecycle:
         """Unload what nobody asked for within its time; give what went."""
         gone = []
         for worker in self._workers:
-            async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+            async with self._lock(worker):
                 for key, model in list(worker.models.items()):
-                    left = self._left_s(worker, model)
+                    left = self.terms.left_s(worker, model)
                     if left is not None and left <= 0 and not worker.in_use(key):
                         gone.append(await self._unload(worker, model.load))
         return gone
@@ -207,7 +197,12 @@ class Lifecycle:
 
     # -- inside -----------------------------------------------------------------------------
 
+    def _lock(self, worker: WorkerHandle) -> asyncio.Lock:
+        return self._locks.setdefault(worker.device.id, asyncio.Lock())
+
     async def _make_room(self, worker: WorkerHandle, load: wire.Load, *, evict: bool) -> None:
+        self._before.pop((worker.device.id, load.key), None)  # of a load that failed
+        trimmed = False
         while True:
             now = await self._look(worker, load)
             if now.room is None:
@@ -216,6 +211,10 @@ class Lifecycle:
                 if not now.opening:  # else the growth would be of several
                     self._before[worker.device.id, load.key] = now.room.used
                 return
+            if now.slack and not trimmed:
+                trimmed = True  # what no model needs goes before a model does
+                await self.reclaim.trim(worker)
+                continue
             victim = self._victim(worker)
             if not evict or not now.can_fit or victim is None:
                 raise refusal(load.name, [now])
@@ -237,7 +236,7 @@ class Lifecycle:
             return
         if wanted.replicas != held.replicas:
             wanted = msgspec.structs.replace(wanted, budget=self._budget_of(wanted, worker))
-            async with self._locks.setdefault(worker.device.id, asyncio.Lock()):
+            async with self._lock(worker):
                 await self._make_room(worker, wanted, evict=False)
         await worker.change(wanted)
 
@@ -251,8 +250,9 @@ class Lifecycle:
         reclaimable = sum(
             m.memory_bytes for m in worker.models.values() if self._may_go(worker, m)
         )
-        need = self._predictor.need(load, kind)
-        return Candidate(worker, await self._room(worker), need, opening, reclaimable)
+        need, room = self._predictor.need(load, kind), await self._room(worker)
+        slack = slack_bytes(worker, room)
+        return Candidate(worker, room, need, opening, reclaimable, slack)
 
     async def _room(self, worker: WorkerHandle) -> Room | None:
         loop = asyncio.get_running_loop()
@@ -264,7 +264,7 @@ class Lifecycle:
             return None
 
     def _may_go(self, worker: WorkerHandle, model: LoadedModel) -> bool:
-        terms = self._terms.get((worker.device.id, model.load.key), Terms())
+        terms = self.terms.of(worker, model.load.key)
         return not terms.pinned and not worker.in_use(model.load.key)
 
     def _victim(self, worker: WorkerHandle) -> LoadedModel | None:
@@ -295,8 +295,7 @@ class Lifecycle:
         if recycle:
             await worker.retire()
             recycle = worker.pid is None
-        if load.key not in worker.held.wanted:
-            self._terms.pop((worker.device.id, load.key), None)
+        self.terms.prune()
         if recycle:
             returned = max(0, before - await self._used(worker)) or returned
         log.info(
@@ -324,22 +323,15 @@ class Lifecycle:
         if self._predictor.learn(model.load, worker.device.kind, model.memory_bytes):
             await asyncio.get_running_loop().run_in_executor(None, self._predictor.save)
 
-    def _left_s(self, worker: WorkerHandle, model: LoadedModel) -> float | None:
-        """Until a model goes; None: it stays."""
-        terms = self._terms.get((worker.device.id, model.load.key), Terms())
-        if terms.pinned or not terms.ttl_s:
-            return None
-        return model.used_at + terms.ttl_s - self._clock()
-
     def _describe(
         self, worker: WorkerHandle, key: str, aliases: Callable[[str], list[str]]
     ) -> RunningModel:
         model = worker.models.get(key)
         name, _, version = key.rpartition("@")
         in_use = worker.in_use(key)
-        terms = self._terms.get((worker.device.id, key), Terms())
+        terms = self.terms.of(worker, key)
         wanted = worker.held.wanted.get(key)
-        left = self._left_s(worker, model) if model else None
+        left = self.terms.left_s(worker, model) if model else None
         load = model.load if model else wanted
         paced = model.paced if model and model.load.latency_target_s else None
         budget = self._budget_of(load, worker) if load else 0
@@ -369,14 +361,8 @@ class Lifecycle:
 
     async def _sweep_on_time(self) -> None:
         while True:
-            left = [
-                seconds
-                for worker in self._workers
-                for model in worker.models.values()
-                if (seconds := self._left_s(worker, model)) is not None
-            ]
-            # A model in use may be past its time: it is looked at again soon.
-            wait_s = min(60.0, max(0.05, min(left))) if left else (1.0 if self._terms else None)
+            self.terms.prune()
+            wait_s = self.terms.due_s()
             try:
                 await asyncio.wait_for(self._news.wait(), wait_s)
                 self._news.clear()

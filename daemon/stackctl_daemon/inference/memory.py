@@ -24,7 +24,8 @@ class HostMeter:
         """Measure; see `ports.Meter`."""
         if device.kind != "cpu":
             return Room(used=0, free=None)
-        return Room(used=pss_bytes(pid) if pid else 0, free=available_bytes())
+        used = pss_bytes(pid) if pid else 0
+        return Room(used=used, free=available_bytes(), own=used)
 
 
 def few_heaps() -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 from stackctl.errors import StackctlError
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters import open_adapter
-from stackctl_daemon.inference.adapters.base import Adapter, Input, Texts, Unit
+from stackctl_daemon.inference.adapters.base import Adapter, Input, Texts
 from stackctl_daemon.inference.memory import few_heaps, pss_bytes, trim
-from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable, OrtSession
+from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 from stackctl_daemon.inference.sweeps import Sweeps
-from stackctl_daemon.inference.worker_state import Arena, Model, Opened, spec_of
+from stackctl_daemon.inference.worker_state import Model, spec_of
 
 _SAMPLE_TOKENS = 128
 
@@ -53,14 +50,14 @@ class Opener:
         if held and held.loaded:
             self._keep(held, command)
             return
-        adapter, opened, report = self._open(command)
+        adapter, report = self._open(command)
         for key, model in list(self._models.items()):
             if model.load.name == command.name and key != command.key:
                 self.close(key)
         fault = report if isinstance(report, wire.LoadFailed) else None
         model = self._models[command.key] = Model(command, adapter, fault, budget=command.budget)
         if isinstance(report, wire.Loaded):
-            model.loaded, model.opened = report, opened
+            model.loaded = report
             model.pace(self._batch_tokens)
         self._send(report)
 
@@ -76,20 +73,23 @@ class Opener:
 
     def rest(self) -> None:
         """Give back what batches that ran side by side have computed in; nobody waits."""
-        for model in self._models.values():
-            opened = model.opened
-            if opened and opened.sample and model.adapter:
-                for session in opened.sessions:
-                    session.shrink_next()
-                # What fails here fails in words for whoever asks next.
-                with contextlib.suppress(Exception):
-                    model.adapter.compute([opened.sample])
+        self._give_back()
+
+    def trim(self) -> None:
+        """Give back what is not used, and say how much it was."""
+        before = pss_bytes()
+        self._give_back()
+        self._send(wire.Trimmed(max(0, before - pss_bytes())))
+
+    def _give_back(self) -> None:
+        gc.collect()
+        self._policy.give_back()
         trim()
 
     def _keep(self, model: Model, command: wire.Load) -> None:
         """Go on with an open model on the terms of now; batches under way end on the old ones."""
         if command.replicas != model.load.replicas:
-            adapter, opened, report = self._open(command)
+            adapter, report = self._open(command)
             if isinstance(report, wire.LoadFailed):
                 kept = wire.LoadFailed(
                     report.key, report.name, report.message, report.hint, kept=True
@@ -97,38 +97,26 @@ class Opener:
                 self._send(kept)
                 return
             # What is ready for the old one suits the new one: they are the same files.
-            model.adapter, model.opened, model.loaded = adapter, opened, report
-            gc.collect()
-            trim()
+            model.adapter, model.loaded = adapter, report
+            self._give_back()
         model.load = command
         model.pace(self._batch_tokens)
         if model.loaded:
             self._send(model.loaded)
 
-    def _open(
-        self, command: wire.Load
-    ) -> tuple[Adapter | None, Opened | None, wire.Loaded | wire.LoadFailed]:
+    def _open(self, command: wire.Load) -> tuple[Adapter | None, wire.Loaded | wire.LoadFailed]:
         before, began = pss_bytes(), time.monotonic()
-        sessions: list[Arena] = []
-        opened = None
         try:
             policy = self._policy.shared_by(command.replicas)
-
-            def open_session(graph: Path, **how: Any) -> OrtSession:
-                session = policy.open(graph, **how)
-                sessions.append(session)
-                return session
-
-            adapter = open_adapter(command.adapter, spec_of(command), open_session)
+            adapter = open_adapter(command.adapter, spec_of(command), policy.open)
             if command.replicas > 1:
                 few_heaps()
-                opened = Opened(sessions, _short(adapter))
                 _warm(adapter, command.replicas, command.budget or self._batch_tokens)
         except Exception as err:  # whatever a file of another's making raises is its fault
             text = err.message if isinstance(err, StackctlError) else f"{command.name}: {err!r}"
             hint = err.hint if isinstance(err, StackctlError) else ""
             fault = isinstance(err, DeviceUnusable)
-            return None, None, wire.LoadFailed(command.key, command.name, text, hint, fault)
+            return None, wire.LoadFailed(command.key, command.name, text, hint, fault)
         loaded = wire.Loaded(
             command.key,
             command.name,
@@ -137,7 +125,7 @@ class Opener:
             max(0, pss_bytes() - before),
             command.replicas,
         )
-        return adapter, opened, loaded
+        return adapter, loaded
 
     def _unload(self, key: str) -> None:
         model = self._models.get(key)
@@ -151,23 +139,14 @@ class Opener:
         before, name = pss_bytes(), model.load.name
         self._sweeps.close(key)
         del self._models[key], model
-        gc.collect()
-        trim()
+        self._give_back()
         self._send(wire.Unloaded(key, name, max(0, before - pss_bytes())))
-
-
-def _short(adapter: Adapter) -> Unit | None:
-    """Give an input that costs little; None where what its inputs look like is not known."""
-    if adapter.streams or not isinstance(adapter, Texts):
-        return None
-    [unit] = adapter.prepare([Input(text="signal")], adapter.sample_options)
-    return unit
 
 
 def _warm(adapter: Adapter, replicas: int, batch_tokens: int) -> None:
     """Run a batch in every replica at once, so that what the model took is what it will take.
 
-    Others than readers of texts are not asked, as of `_short`.
+    Others than readers of texts are not asked: what their inputs look like is not known.
     """
     if adapter.streams or not isinstance(adapter, Texts):
         return

@@ -134,6 +134,8 @@ class Candidate:
     """Bytes that models which are being opened will take."""
     reclaimable: int
     """Bytes of models that may be evicted."""
+    slack: int = 0
+    """Bytes that its worker holds without a model that needs them."""
 
     @property
     def needed(self) -> int:
@@ -154,8 +156,8 @@ class Candidate:
 
     @property
     def can_fit(self) -> bool:
-        """It fits when all that may be evicted is."""
-        return self.needed <= self.free + self.reclaimable
+        """It fits when all that may be evicted is, and its worker gave back what it can."""
+        return self.needed <= self.free + self.reclaimable + self.slack
 
 
 def rank(candidates: Sequence[Candidate], key: str) -> list[Candidate]:

@@ -57,6 +57,10 @@ class Unload(msgspec.Struct, frozen=True, tag="unload"):
     key: str
 
 
+class Trim(msgspec.Struct, frozen=True, tag="trim"):
+    """Give back memory that is not used; answered by `Trimmed`."""
+
+
 class Tensor(msgspec.Struct, frozen=True, array_like=True):
     """Where a tensor stands in the body: they follow one another, C order, little-endian."""
 
@@ -123,6 +127,13 @@ class Unloaded(msgspec.Struct, frozen=True, tag="unloaded"):
     name: str
     memory_bytes: int
     """What the worker gave back."""
+
+
+class Trimmed(msgspec.Struct, frozen=True, tag="trimmed"):
+    """Memory was given back."""
+
+    memory_bytes: int
+    """By how much the worker's own memory shrank."""
 
 
 class TuneRow(msgspec.Struct, frozen=True, array_like=True):
@@ -222,9 +233,19 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """How long it waited; None: it was not queued."""
 
 
-Command = Load | Unload | Tune | Run | Forget
+Command = Load | Unload | Tune | Trim | Run | Forget
 Report = (
-    Ready | Loaded | Unloaded | Tuned | LoadFailed | Paced | Computed | Part | Answer | Refused
+    Ready
+    | Loaded
+    | Unloaded
+    | Tuned
+    | Trimmed
+    | LoadFailed
+    | Paced
+    | Computed
+    | Part
+    | Answer
+    | Refused
 )
 
 PREFIX = struct.Struct("<II")

@@ -259,6 +259,7 @@ class InferenceService:
                 ),
                 "models": sorted(model.load.name for model in worker.models.values()),
                 "queued": worker.queued,
+                "models_memory_bytes": sum(m.memory_bytes for m in worker.models.values()),
             }
             for worker in self.pool.workers
         }

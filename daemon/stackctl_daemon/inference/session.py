@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import onnxruntime as ort
 
 from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import Array
+from stackctl_daemon.inference.arena import GpuArenas, Shrinking, host_arena
 from stackctl_daemon.inference.providers import CPU, PLAIN, GpuPolicy, Profile, choose
 
 # As CUDA and cuDNN word what ends a context; memory that is short is the batch's fault.
@@ -41,6 +42,14 @@ class DevicePolicy:
     share_weights: bool = False
     """Map weights instead of repacking them: replicas share them; slower for single inputs."""
     gpu: GpuPolicy = PLAIN
+    arenas: GpuArenas = field(default_factory=GpuArenas, compare=False)
+
+    def give_back(self) -> None:
+        """Give back what graphs keep and do not use; on a GPU at the end of their next runs."""
+        if self.kind == "cuda":
+            self.arenas.ask()
+        elif not self.share_weights:
+            host_arena().shrink()
 
     def shared_by(self, replicas: int) -> DevicePolicy:
         """Give how a graph is opened that so many threads run at once.
@@ -93,6 +102,9 @@ class OrtSession:
             options.add_session_config_entry("session.disable_prepacking", "1")
             # Each session's arena keeps its largest batch: replicas would sum them up.
             options.enable_cpu_mem_arena = False
+        elif policy.kind == "cpu":
+            host_arena().join(options)
+        self._shrinking = Shrinking(policy.arenas) if policy.kind == "cuda" else None
         choice = choose(policy.kind, policy.gpu, graph, profiles)
         if policy.kind == "cuda":
             ort.preload_dlls()  # the CUDA libraries of the nvidia-* packages, when installed
@@ -117,8 +129,6 @@ class OrtSession:
                 hint="stackctl doctor",
             )
         self.execution_provider: str = got[0]
-        self._arena = policy.kind == "cpu" and options.enable_cpu_mem_arena
-        self._shrink: Any = None
         if policy.kind == "cuda":
             self._check_assignment(graph)
         self.inputs: Mapping[str, tuple[str, list[int | str | None]]] = {
@@ -140,21 +150,12 @@ class OrtSession:
             )
         self.on_device = 1 - on_cpu / total if total else 1.0
 
-    def shrink_next(self) -> None:
-        """Have the next run give back what earlier ones have computed in: no call does it alone.
-
-        Source: ``memory.enable_memory_arena_shrinkage`` of onnxruntime_run_options_config_keys.h.
-        """
-        if self._arena:
-            self._shrink = ort.RunOptions()
-            self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-
     def run(self, outputs: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
         """Compute; see `adapters.base.Session`."""
         kept: Any = dict(feed)
+        options = self._shrinking.options(feed) if self._shrinking else None
         try:
-            shrink, self._shrink = self._shrink, None
-            found: Any = self._session.run(list(outputs) if outputs else None, kept, shrink)
+            found: Any = self._session.run(list(outputs) if outputs else None, kept, options)
         except Exception as err:  # as above
             if _LOST.search(str(err)):
                 raise DeviceUnusable(f"ONNX Runtime: {err}", hint="stackctl doctor") from err

@@ -109,6 +109,8 @@ class Worker:
             elif isinstance(command, wire.Tune):
                 block = False
                 self._sweeps.open(command)
+            elif isinstance(command, wire.Trim):
+                self._opener.trim()
             else:
                 self._forget(command.id)
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Adapter, ModelSpec, Unit
@@ -35,23 +35,6 @@ class Pending:
     """Of its inputs, where the model has a target of latency."""
 
 
-class Arena(Protocol):
-    """A session that keeps the memory that it has computed in."""
-
-    def shrink_next(self) -> None:
-        """Give it back in the next run."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What was opened for a model whose batches run side by side."""
-
-    sessions: list[Arena]
-    sample: Unit | None
-    """A short text; None: it reads none."""
-
-
 @dataclass(slots=True, eq=False)
 class Model:
     """A model that is open, or why it is not."""
@@ -74,8 +57,6 @@ class Model:
     """The last input made ready: what a kind that reads no text is calibrated with."""
     pacer: Pacer | None = None
     """Where it has a target of latency."""
-    opened: Opened | None = None
-    """Its sessions, and an input to run them with."""
 
     def __post_init__(self) -> None:
         self.queues = {name: LengthQueue(packed=self.packed) for name in PRIORITIES}

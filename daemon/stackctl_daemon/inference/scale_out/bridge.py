@@ -117,6 +117,8 @@ class Bridge:
         elif isinstance(command, wire.Tune):
             told = "replicas are not calibrated from here, they take the setting's batch_tokens"
             self._send(wire.pack(wire.Tuned(command.key, [], 0, told)))
+        elif isinstance(command, wire.Trim):
+            self._send(wire.pack(wire.Trimmed(0)))  # the replicas' memory is the cluster's
         elif running := self._requests.get(command.id):
             running.cancel()
 

@@ -119,11 +119,22 @@ def test_a_refusal_says_why_and_what_to_run(server: ControlServer, cli: Any) -> 
 
 
 def test_ps_lists_what_devices_hold(server: ControlServer, cli: Any) -> None:
-    server.routes["GET", "/v1/models/running"] = {"items": [RUNNING]}
+    worker = {
+        "device": "cpu:0",
+        "worker_pid": 7,
+        "memory_bytes": 333 << 20,
+        "models_bytes": 64 << 20,
+        "above_bytes": 269 << 20,
+    }
+    server.routes["GET", "/v1/models/running"] = {"items": [RUNNING], "workers": [worker]}
 
     assert "0123456789abcdef" in cli("models", "ps")[1]
+    assert cli("models", "ps")[1].splitlines()[-1].split() == [
+        "cpu:0", "333.0", "MiB", "64.0", "MiB", "269.0", "MiB"
+    ]  # fmt: skip
+    assert json.loads(cli("models", "ps", "--json")[1])["workers"] == [worker]
     assert json.loads(cli("models", "ps", "--json")[1])["items"][0]["batch_budget"] == 512
-    server.routes["GET", "/v1/models/running"] = {"items": []}
+    server.routes["GET", "/v1/models/running"] = {"items": [], "workers": []}
     assert cli("models", "ps")[2] == "no model is loaded\n"
 
 

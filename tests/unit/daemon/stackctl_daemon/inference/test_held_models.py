@@ -120,3 +120,38 @@ def test_a_worker_that_died_meanwhile_opens_the_model_on_the_new_terms() -> None
         await waiting
 
     asyncio.run(run())
+
+
+def test_a_model_is_opened_with_the_budget_that_was_measured_before() -> None:
+    told: list[wire.Command] = []
+    held = HeldModels(
+        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+    )
+    held.want(version(1))
+    held.hear(wire.Loaded("m@1", "m", "CPUExecutionProvider", 0.0, 0))
+    held.hear(wire.Tuned("m@1", [], 512))
+    held.ended(died=True)
+    held.send_wanted()
+
+    assert [load.budget for load in told if isinstance(load, wire.Load)] == [512]
+
+
+def test_who_waits_for_a_model_that_is_closed_is_not_told_of_an_earlier_fault() -> None:
+    async def body() -> None:
+        held = HeldModels(
+            "cpu:0",
+            write=lambda command: None,
+            on_fault=lambda text: None,
+            on_loaded=lambda model: None,
+        )
+        held.want(version(1))
+        held.hear(wire.LoadFailed("m@1", "m", "its file is damaged"))
+        held.want(version(1))
+        waiting = asyncio.ensure_future(held.opened("m@1"))
+        await asyncio.sleep(0)  # it waits now
+        await held.unload("m@1")
+
+        with pytest.raises(Failed, match="closed again"):
+            await waiting
+
+    asyncio.run(body())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fakes.simulated_worker import SimulatedWorkers
 from inference_stack import Sink
@@ -75,6 +76,11 @@ class Rig:
         assert [int(row[0]) for row in done.vectors] == [len(text) for text in texts]
         return done.device
 
+    async def learned(self, name: str) -> None:
+        """Wait until what loading a model took was measured."""
+        while (await self.service.control.why(name)).basis != "measured when it was last loaded":
+            pass
+
     def held(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for model in self.service.control.running().items:
@@ -87,13 +93,14 @@ def rig(
     body: Callable[[Rig], Awaitable[None]],
     *devices: SimulatedDevice,
     wedge_timeout_s: float = 60.0,
+    **settings: Any,
 ) -> None:
     async def run() -> None:
         backend = SimulatedBackend(list(devices))
         sound = {device.id for device in devices if not device.fault}
         workers = SimulatedWorkers(backend, memory_bytes=MODEL_BYTES)
         service = InferenceService(
-            InferenceSettings(default_model="first", warm_up_s=0),
+            InferenceSettings(default_model="first", warm_up_s=0, **settings),
             backend.list()[0],
             Store(tmp_path),
             Sink(),
@@ -324,5 +331,88 @@ def test_replicas_that_would_not_fit_are_refused_and_the_model_stays(tmp_path: P
         assert rig.service.control.running().items[0].replicas == 2
         why = await rig.service.control.why("first")
         assert why.devices[0].reason.endswith("2 replicas")
+
+    rig(tmp_path, body, gpu(0))
+
+
+def test_a_worker_that_keeps_what_no_model_needs_is_started_anew(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.load("second", ttl_s=600)
+        device, worker = rig.devices["cuda:0"], rig.service.pool.workers[0]
+        await rig.learned("second")
+        pid, expires = worker.pid, rig.service.control.running().items[1].expires_at
+        assert device.keep(400_000_000)
+        survey = (await rig.service.control.survey()).workers[0]
+        assert (survey.memory_bytes, survey.above_bytes) == (1_000_000_000, 400_000_000)
+        asked = asyncio.ensure_future(rig.ask("first", 3))
+        await until_on_loop(lambda: worker.pid not in (None, pid), told=rig.service.live)
+        await until_on_loop(lambda: len(worker.models) == 2)
+
+        assert await asked == "cuda:0"
+        assert await rig.ask("second") == "cuda:0"
+        assert rig.held() == {"cuda:0": {"first", "second"}}
+        assert (device.own_bytes, device.kept_bytes) == (2 * MODEL_BYTES, 0)
+        assert rig.service.control.running().items[1].expires_at >= expires
+        assert worker.restarts == 0
+
+    rig(tmp_path, body, gpu(0))
+
+
+def test_memory_that_no_model_needs_is_counted_as_room(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        device = rig.devices["cuda:0"]
+        await rig.load("first", pinned=True)
+        await rig.learned("first")
+        assert device.keep(600_000_000)
+        found = await rig.service.control.why("second")
+
+        assert found.devices[0].decision == "evicts"
+
+    rig(tmp_path, body, gpu(0))
+
+
+def test_the_terms_of_a_load_that_failed_are_gone(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        terms = rig.service.lifecycle.terms
+        await rig.service.control.unload("first", "")
+        assert terms.due_s() is None
+        rig.devices["cuda:0"].fault = "out-of-memory"
+        with pytest.raises(StackctlError):
+            await rig.load("second", ttl_s=5)
+        assert terms.due_s() is None
+        with pytest.raises(StackctlError):
+            await rig.load("second", pinned=True)
+        rig.devices["cuda:0"].fault = ""
+        await until_on_loop(lambda: rig.service.pool.workers[0].sound)
+        await rig.load("second")
+
+        (model,) = rig.service.control.running().items
+        assert (model.model, model.pinned, model.expires_at) == ("second", False, "")
+
+    rig(tmp_path, body, gpu(0))
+
+
+def test_the_terms_of_a_request_whose_load_failed_are_gone(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.load("first", ttl_s=0)
+        rig.devices["cuda:0"].fault = "out-of-memory"
+        with pytest.raises(StackctlError):
+            await rig.ask("second")
+        await until_on_loop(lambda: rig.service.lifecycle.terms.due_s() is None)
+
+    rig(tmp_path, body, gpu(0), keep_alive_s=5.0)
+
+
+def test_a_new_version_of_a_pinned_model_is_pinned(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.load("second", pinned=True)
+        worker = rig.service.pool.workers[0]
+        (old,) = [load for load in worker.held.wanted.values() if load.name == "second"]
+        new = msgspec.structs.replace(old, key="second@2")
+        await rig.service.lifecycle.load(new)
+
+        assert [m.pinned for m in rig.service.control.running().items if m.model == "second"] == [
+            True
+        ]
 
     rig(tmp_path, body, gpu(0))
