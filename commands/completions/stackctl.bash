@@ -4,7 +4,7 @@ _stackctl_words() {
   case "$1" in
     '') echo 'up down status demo index search collections models devices api jobs logs doctor config completion' ;;
     'collections') echo 'list remove' ;;
-    'models') echo 'list pull verify remove import load unload ps why alias tune run bench' ;;
+    'models') echo 'list pull verify remove import export load unload ps why alias tune run bench' ;;
     'api') echo 'env token' ;;
     'jobs') echo 'list show watch cancel' ;;
     'config') echo 'show path check reload' ;;
@@ -29,7 +29,8 @@ _stackctl_flags() {
     'models verify') echo '--help -h' ;;
     'models remove') echo '--help -h' ;;
     'models import') echo '--licence --help -h' ;;
-    'models load') echo '--device --pin --no-pin --ttl --replicas --latency-target --help -h' ;;
+    'models export') echo '--help -h' ;;
+    'models load') echo '--device --pin --no-pin --ttl --replicas --latency-target --max-queued --timeout --help -h' ;;
     'models unload') echo '--device --help -h' ;;
     'models ps') echo '--help -h' ;;
     'models why') echo '--help -h' ;;
@@ -66,6 +67,7 @@ _stackctl_argument() {
     'models verify') echo 'live:models' ;;
     'models remove') echo 'live:models' ;;
     'models import') echo 'file' ;;
+    'models export') echo 'live:models' ;;
     'models load') echo 'live:models' ;;
     'models unload') echo 'live:models' ;;
     'models why') echo 'live:models' ;;
@@ -94,6 +96,8 @@ _stackctl_values() {
     'models load --ttl') echo 'any' ;;
     'models load --replicas') echo 'any' ;;
     'models load --latency-target') echo 'any' ;;
+    'models load --max-queued') echo 'any' ;;
+    'models load --timeout') echo 'any' ;;
     'models unload --device') echo 'any' ;;
     'models run --option' | 'models run -o') echo 'any' ;;
     'models run --query') echo 'any' ;;

@@ -2,8 +2,8 @@
 
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
-    set -l valued --batch --collection --concurrency --device --input --latency-target --licence --limit --lines --mode --option --output --path --query --rate --replicas --seconds --timeout --ttl --type -c -i -n -o
-    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
+    set -l valued --batch --collection --concurrency --device --input --latency-target --licence --limit --lines --max-queued --mode --option --output --path --query --rate --replicas --seconds --timeout --ttl --type -c -i -n -o
+    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models export' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
     set -l path
     set -l skip 0
     for word in (commandline -opc)[2..-1]
@@ -63,8 +63,9 @@ complete -c stackctl -n '__stackctl_at collections remove' -a '(stackctl __compl
 complete -c stackctl -n '__stackctl_at models' -a list -d 'List the catalogue and what is on this disk.'
 complete -c stackctl -n '__stackctl_at models' -a pull -d 'Fetch a model and check every byte of it.'
 complete -c stackctl -n '__stackctl_at models' -a verify -d 'Read every byte of a model again and compare it with the catalogue.'
-complete -c stackctl -n '__stackctl_at models' -a remove -d 'Delete a model'\''s files from this disk.'
-complete -c stackctl -n '__stackctl_at models' -a import -d 'Take a model from a folder of this machine.'
+complete -c stackctl -n '__stackctl_at models' -a remove -d 'Unload a model from devices and delete its files from this disk.'
+complete -c stackctl -n '__stackctl_at models' -a import -d 'Take a model from a folder of this machine, or from a tar that export wrote.'
+complete -c stackctl -n '__stackctl_at models' -a export -d 'Write a model with its entry to a folder or a tar that import takes elsewhere.'
 complete -c stackctl -n '__stackctl_at models' -a load -d 'Load a model before it is asked for, or change how a loaded one is kept.'
 complete -c stackctl -n '__stackctl_at models' -a unload -d 'Unload a model once the requests that use it have ended.'
 complete -c stackctl -n '__stackctl_at models' -a ps -d 'List the models that devices hold, with what they and their workers take.'
@@ -79,12 +80,15 @@ complete -c stackctl -n '__stackctl_at models verify' -a '(stackctl __complete m
 complete -c stackctl -n '__stackctl_at models remove' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models import' -F
 complete -c stackctl -n '__stackctl_at models import' -l licence -x -d 'Licence of the model.'
+complete -c stackctl -n '__stackctl_at models export' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models load' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models load' -l device -x -d 'Id of a device, such as cpu:0.'
 complete -c stackctl -n '__stackctl_at models load' -l pin -l no-pin -d 'Never evict it, or let it go again.'
 complete -c stackctl -n '__stackctl_at models load' -l ttl -x -d 'Unload it after so many seconds without a request.'
 complete -c stackctl -n '__stackctl_at models load' -l replicas -x -d 'Batches that the device computes at once, 1 to 64.'
 complete -c stackctl -n '__stackctl_at models load' -l latency-target -x -d 'Size batches so that 95 of 100 answers take no longer.'
+complete -c stackctl -n '__stackctl_at models load' -l max-queued -x -d 'Inputs of it that may wait; 0: no limit of its own.'
+complete -c stackctl -n '__stackctl_at models load' -l timeout -x -d 'Seconds for a request that sets none; 0: none.'
 complete -c stackctl -n '__stackctl_at models unload' -a '(stackctl __complete models (commandline -ct))'
 complete -c stackctl -n '__stackctl_at models unload' -l device -x -d 'Id of a device, such as cpu:0.'
 complete -c stackctl -n '__stackctl_at models why' -a '(stackctl __complete models (commandline -ct))'

@@ -12,6 +12,7 @@ from stackctl.cli.context import here
 from stackctl.cli.files import absolute
 from stackctl.cli.group import command, group
 from stackctl.cli.progress import follow
+from stackctl.cli.text import size
 from stackctl_commands import models_run
 from stackctl_commands.index import INDEX
 
@@ -54,7 +55,7 @@ def verify(ctx: typer.Context, name: Name) -> None:
 
 @command(app, examples=["stackctl models remove all-minilm-l6-v2"])
 def remove(ctx: typer.Context, name: Name) -> None:
-    """Delete a model's files from this disk."""
+    """Unload a model from devices and delete its files from this disk."""
     now = here(ctx)
     now.client.models.remove(name)
     now.output.show({"removed": name}, lambda r: [f"removed {name}"])
@@ -64,13 +65,31 @@ def remove(ctx: typer.Context, name: Name) -> None:
 def import_(
     ctx: typer.Context,
     name: Name,
-    path: Annotated[Path, typer.Argument(help="Folder with its graph or weights.")],
+    path: Annotated[Path, typer.Argument(help="Folder with its graph or weights, or a tar.")],
     licence: Annotated[str, typer.Option(help="Licence of the model.")] = "unknown",
 ) -> None:
-    """Take a model from a folder of this machine."""
+    """Take a model from a folder of this machine, or from a tar that export wrote."""
     now = here(ctx)
     model = now.client.models.take(name, absolute([str(path)])[0], licence=licence)
     now.output.show(model, lambda m: [f"imported {m.name} into {m.path}"])
+
+
+@command(
+    app,
+    examples=[
+        "stackctl models export all-minilm-l6-v2 ./minilm.tar",
+        "stackctl models export all-minilm-l6-v2 ./minilm",
+    ],
+)
+def export(
+    ctx: typer.Context,
+    name: Name,
+    path: Annotated[Path, typer.Argument(help="Folder to make, or file that ends in .tar.")],
+) -> None:
+    """Write a model with its entry to a folder or a tar that import takes elsewhere."""
+    now = here(ctx)
+    done = now.client.models.export(name, absolute([str(path)], exist=False)[0])
+    now.output.show(done, lambda d: [f"exported {d.name} to {d.path}, {size(d.size_bytes)}"])
 
 
 Device = Annotated[str, typer.Option(help="Id of a device, such as cpu:0.")]
@@ -80,7 +99,7 @@ Device = Annotated[str, typer.Option(help="Id of a device, such as cpu:0.")]
     app,
     examples=[
         "stackctl models load default --pin",
-        "stackctl models load default --ttl 600",
+        "stackctl models load default --ttl 600 --max-queued 64",
         "stackctl models load default --replicas 2",
         "stackctl models load default --latency-target 100",
     ],
@@ -103,6 +122,12 @@ def load(
         float | None,
         typer.Option(metavar="MS", help="Size batches so that 95 of 100 answers take no longer."),
     ] = None,
+    max_queued: Annotated[
+        int | None, typer.Option(help="Inputs of it that may wait; 0: no limit of its own.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for a request that sets none; 0: none.")
+    ] = None,
 ) -> None:
     """Load a model before it is asked for, or change how a loaded one is kept."""
     now = here(ctx)
@@ -113,6 +138,8 @@ def load(
         ttl_s=ttl,
         replicas=replicas,
         latency_target_ms=latency_target,
+        max_queued=max_queued,
+        timeout_s=timeout,
     )
     now.output.show(model, lambda m: now.output.table([m], views.RUNNING))
 

@@ -184,6 +184,7 @@ class App:
         )
         loaded.append(inference.loaded_on)
         aliased.append(inference.control.aliases.of)
+        models.users = inference
         self.devices = DeviceService(
             settings.devices,
             found,

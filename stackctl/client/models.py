@@ -20,11 +20,11 @@ if TYPE_CHECKING:
         UnloadReply,
     )
     from stackctl.contracts.job import Job
-    from stackctl.contracts.model import Model, ModelList, ModelVerification
+    from stackctl.contracts.model import ExportedModel, Model, ModelList, ModelVerification
 
 
 class ModelCalls:
-    """List, pull, verify, remove, import; load, unload, place, alias, tune; run."""
+    """List, pull, verify, remove, import, export; load, unload, place, alias, tune; run."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -45,10 +45,18 @@ class ModelCalls:
 
     def remove(self, name: str) -> None:
         """Delete a model's files."""
-        self._transport.request("DELETE", f"/v1/models/{quote(name, safe='')}")
+        path = f"/v1/models/{quote(name, safe='')}"
+        self._transport.request("DELETE", path, timeout_s=120.0)
+
+    def export(self, name: str, path: str) -> ExportedModel:
+        """Write a model to a folder or a tar of the daemon's machine."""
+        reply = self._transport.request(
+            "POST", _path(name, "export"), {"path": path}, timeout_s=600.0
+        )
+        return cast("ExportedModel", reply)
 
     def take(self, name: str, path: str, *, licence: str = "unknown") -> Model:
-        """Import a model from a directory of the daemon's machine."""
+        """Import a model from a directory or a tar of the daemon's machine."""
         body = {"name": name, "path": path, "licence": licence}
         return cast(
             "Model", self._transport.request("POST", "/v1/models/import", body, timeout_s=600.0)
@@ -63,10 +71,13 @@ class ModelCalls:
         ttl_s: float | None = None,
         replicas: int | None = None,
         latency_target_ms: float | None = None,
+        max_queued: int | None = None,
+        timeout_s: float | None = None,
     ) -> RunningModel:
         """Load a model onto a device, the best one when none is named; None: as it is."""
         body = {"device": device, "pinned": pinned, "ttl_s": ttl_s}
         body |= {"replicas": replicas, "latency_target_ms": latency_target_ms}
+        body |= {"max_queued": max_queued, "timeout_s": timeout_s}
         reply = self._transport.request("POST", _path(name, "load"), body, timeout_s=600.0)
         return cast("RunningModel", reply)
 

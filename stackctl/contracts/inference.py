@@ -120,6 +120,11 @@ class LoadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     latency_target_ms: float | None = None
     """What 95 of 100 requests should be answered within: batches are sized for it. 0: no target;
     none: as it is, and ``inference.latency_target_ms`` at first."""
+    max_queued: int | None = None
+    """Inputs of it that may wait or be computed at once; 0: as many as of all models; none: as
+    it is, and as its entry says at first."""
+    timeout_s: float | None = None
+    """Of a request that sets none; 0: the route's; none: as above."""
 
 
 class UnloadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

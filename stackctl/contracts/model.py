@@ -60,6 +60,10 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The adapter's own."""
     replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Batches of it that a device computes at once, unless a load says otherwise."""
+    max_queued: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Inputs of it that may wait or be computed at once; 0: as many as of all models."""
+    timeout_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Of a request that sets none; 0: the route's."""
 
     @property
     def family(self) -> str:
@@ -106,7 +110,7 @@ class ModelVerification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Take a model from a directory.
+    """Take a model from a directory, or from a tar that an export wrote.
 
     It holds ``model.safetensors`` with ``tokenizer.json`` and ``config.json``, or an ONNX graph
     with or without these; an ``entry.toml`` beside them says which adapter reads it, and how.
@@ -115,3 +119,19 @@ class ModelImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: str
     path: str
     licence: str = "unknown"
+
+
+class ModelExport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Write a model where an import elsewhere finds it."""
+
+    path: str
+    """A folder to make, or a file to make where it ends in ``.tar``; nothing is overwritten."""
+
+
+class ExportedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written."""
+
+    name: str
+    path: str
+    files: int
+    size_bytes: int

@@ -160,6 +160,13 @@ class Knees:
         self._known[_name(key, device)] = budget
         self._file.write(dict(self._known))
 
+    def forget(self, name: str) -> None:
+        """Drop the budgets of every version of a model."""
+        kept = {key: value for key, value in self._known.items() if not key.startswith(f"{name}@")}
+        if kept != self._known:
+            self._known = kept
+            self._file.write(dict(kept))
+
 
 def tuned_as(load: wire.Load) -> str:
     """Give the name of what is tuned: with replicas, fewer threads compute each batch."""

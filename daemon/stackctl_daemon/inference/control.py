@@ -23,6 +23,7 @@ from stackctl.errors import Conflict, Failed, Invalid, NotFound
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.calibration import Knees, Row, tuned_as
 from stackctl_daemon.inference.lifecycle import Lifecycle
+from stackctl_daemon.inference.limits import Limits
 from stackctl_daemon.inference.placement import explain
 from stackctl_daemon.inference.pool import Pool
 from stackctl_daemon.inference.state_file import StateFile
@@ -34,6 +35,8 @@ TUNE = "models.tune"
 MOST_REPLICAS = 64
 MOST_LATENCY_MS = 600_000
 _JOB_SECONDS = 3.0
+Limit = Callable[[str, int | None, float | None], Awaitable[Limits]]
+"""Sets what is not None of a model's queue and timeout, and gives both."""
 LoadOf = Callable[[str], Awaitable[wire.Load]]
 
 
@@ -100,6 +103,7 @@ class ModelControl:
         *,
         jobs: Jobs | None = None,
         warm_up_s: float = 3.0,
+        limit: Limit | None = None,
     ) -> None:
         self.aliases = aliases
         self._pool = pool
@@ -108,6 +112,7 @@ class ModelControl:
         self._load_of = load_of
         self._jobs = jobs
         self._warm_up_s = warm_up_s
+        self._limit = limit
         self._tasks = TaskOwner()
         self._switching = asyncio.Lock()
         if jobs:
@@ -126,10 +131,16 @@ class ModelControl:
         if wanted.ttl_s is not None and not 0 <= wanted.ttl_s <= 31_536_000:
             raise Invalid(f"ttl_s is {wanted.ttl_s:g}, expected 0 (for ever) to 31536000")
         asked = terms_of(wanted)
+        if wanted.max_queued is not None and wanted.max_queued < 0:
+            raise Invalid(f"max_queued is {wanted.max_queued}, expected 0 (no limit) or more")
+        if wanted.timeout_s is not None and not 0 <= wanted.timeout_s <= 86_400:
+            raise Invalid(f"timeout_s is {wanted.timeout_s:g}, expected 0 (none) to 86400")
         load = await self._load_of(name)
         worker = await self._lifecycle.load(
             load, device=wanted.device, pinned=wanted.pinned, ttl_s=wanted.ttl_s, **asked
         )
+        if self._limit:
+            await self._limit(name, wanted.max_queued, wanted.timeout_s)
         load = worker.held.wanted.get(load.key, load)
         if self._warm_up_s and not self._knees.get(tuned_as(load), worker.device):
             self._tasks.spawn(self._measure(worker, load, self._warm_up_s), name="model-warm-up")
@@ -152,6 +163,21 @@ class ModelControl:
             where = device or "any device"
             raise NotFound(f'model "{model}" is not loaded on {where}', hint="stackctl models ps")
         return UnloadReply(items=items)
+
+    async def forget(self, name: str, *, known: bool) -> None:
+        """Drop what is kept of a model whose files are gone.
+
+        What was measured of one that may come back stays, and so do its aliases: whoever asks
+        for them is told how to have it again.
+        """
+        if known:
+            return
+        loop = asyncio.get_running_loop()
+        async with self._switching:
+            for alias in self.aliases.of(name):
+                await loop.run_in_executor(None, self.aliases.put, alias, None)
+        await loop.run_in_executor(None, self._knees.forget, name)
+        await loop.run_in_executor(None, self._lifecycle.predictor.forget, name)
 
     def running(self) -> RunningList:
         """Give the models on devices."""

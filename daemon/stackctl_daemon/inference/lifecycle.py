@@ -58,7 +58,7 @@ class Lifecycle:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
-        self._predictor = predictor
+        self.predictor = predictor
         self._meter = meter
         self._budget_of = budget_of
         self._clock = clock
@@ -243,14 +243,14 @@ class Lifecycle:
     async def _look(self, worker: WorkerHandle, load: wire.Load) -> Candidate:
         kind = worker.device.kind
         opening = sum(
-            self._predictor.need(other, kind).memory_bytes
+            self.predictor.need(other, kind).memory_bytes
             for key, other in worker.held.wanted.items()
             if key not in worker.models and key != load.key
         )
         reclaimable = sum(
             m.memory_bytes for m in worker.models.values() if self._may_go(worker, m)
         )
-        need, room = self._predictor.need(load, kind), await self._room(worker)
+        need, room = self.predictor.need(load, kind), await self._room(worker)
         slack = slack_bytes(worker, room)
         return Candidate(worker, room, need, opening, reclaimable, slack)
 
@@ -320,8 +320,8 @@ class Lifecycle:
             if before is None:
                 return
             model.memory_bytes = max(0, await self._used(worker) - before)
-        if self._predictor.learn(model.load, worker.device.kind, model.memory_bytes):
-            await asyncio.get_running_loop().run_in_executor(None, self._predictor.save)
+        if self.predictor.learn(model.load, worker.device.kind, model.memory_bytes):
+            await asyncio.get_running_loop().run_in_executor(None, self.predictor.save)
 
     def _describe(
         self, worker: WorkerHandle, key: str, aliases: Callable[[str], list[str]]

@@ -105,6 +105,17 @@ class Predictor:
                 return Need(known.memory_bytes + more, told)
         return None
 
+    def forget(self, name: str) -> None:
+        """Drop what is known of every version of a model, and write that."""
+        kept = {
+            told: known
+            for told, known in self._known.items()
+            if told.partition(":")[2].rpartition("@")[0] != name
+        }
+        if kept != self._known:
+            self._known = kept
+            self.save()
+
     def save(self) -> None:
         """Write what was learned."""
         self._file.write(dict(self._known))

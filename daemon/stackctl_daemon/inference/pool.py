@@ -17,6 +17,7 @@ from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.admission import Admission
 from stackctl_daemon.inference.bodies import pack_inputs
 from stackctl_daemon.inference.held_models import DeviceFault
+from stackctl_daemon.inference.limits import Waiting
 from stackctl_daemon.inference.piece import Piece
 from stackctl_daemon.inference.placement import NoRoom
 from stackctl_daemon.inference.worker_handle import WorkerHandle
@@ -51,6 +52,8 @@ class Task:
     """By the monotonic clock; 0: none."""
     user: int = -1
     on_part: Callable[[wire.Part], None] | None = None
+    max_queued: int = 0
+    """Inputs of its model that may wait or be computed; 0: as many as of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Pool:
         self.workers: list[WorkerHandle] = []
         self._make_room = admit
         self._admission = Admission(max_queued)
+        self._waiting = Waiting()
 
     @property
     def queued(self) -> int:
@@ -85,6 +89,8 @@ class Pool:
             Failed: no device can run the model.
         """
         total, window = len(task.inputs), self._admission.window
+        if task.max_queued:
+            window = min(window, task.max_queued)
         if 0 < total <= window:
             return await self._admit(task)
         outcomes: list[Outcome] = []
@@ -103,14 +109,23 @@ class Pool:
         gpus = [worker for worker in sound if worker.device.kind == "cuda"]
         return gpus or sound or left
 
+    async def drained(self, name: str, timeout_s: float) -> None:
+        """Wait until no input of a model waits or is computed.
+
+        Raises:
+            Conflict: some still do after so long.
+        """
+        await self._waiting.drained(name, timeout_s)
+
     async def _admit(
         self, task: Task, *, first: bool = True, windowed: bool = False
     ) -> list[Outcome]:
         count, name, answered = len(task.inputs), task.load.name, False
         if first:
-            self._admission.enter(name, count, windowed=windowed)
+            self._enter(task, windowed=windowed)
         else:
             await self._within(task, self._admission.wait(name, count))
+            self._waiting.enter(name, count)
         try:
             parts = self._split(task)
             work = self._run(parts[0]) if len(parts) == 1 else self._run_all(parts)
@@ -119,6 +134,18 @@ class Pool:
             return outcomes
         finally:
             self._admission.leave(name, count, windowed=windowed, answered=answered)
+            self._waiting.leave(name, count)
+
+    def _enter(self, task: Task, *, windowed: bool) -> None:
+        """Let a request in, or its first window: by the limit of its model, and by that of all."""
+        count, name = len(task.inputs), task.load.name
+        wait_s = self._admission.drained_s(count)
+        self._waiting.enter(name, count, limit=task.max_queued, wait_s=wait_s)
+        try:
+            self._admission.enter(name, count, windowed=windowed)
+        except BaseException:
+            self._waiting.leave(name, count)
+            raise
 
     async def _within(self, task: Task, work: Awaitable[T]) -> T:
         if not task.deadline:

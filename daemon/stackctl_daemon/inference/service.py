@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,8 @@ from stackctl_daemon.inference.adapters.base import Input, Result
 from stackctl_daemon.inference.bodies import rows_of, unpack_results
 from stackctl_daemon.inference.calibration import Knees, tuned_as
 from stackctl_daemon.inference.control import Aliases, ModelControl
-from stackctl_daemon.inference.lifecycle import Lifecycle
+from stackctl_daemon.inference.lifecycle import UNLOAD_TIMEOUT_S, Lifecycle
+from stackctl_daemon.inference.limits import Limits, ModelLimits
 from stackctl_daemon.inference.memory import HostMeter
 from stackctl_daemon.inference.placement import Measured, NoRoom, Predictor
 from stackctl_daemon.inference.pool import Outcome, Pool, Task
@@ -133,6 +135,8 @@ class InferenceService:
         self._wedge_timeout_s = wedge_timeout_s
         self._tasks = TaskOwner()
         self._known: dict[str, _Known] = {}
+        self._leaving: set[str] = set()
+        """Models that are being removed."""
         self._spawn = spawn
         state = data_dir / "inference" if data_dir else None
         self.knees = Knees(StateFile(state and state / "budgets.json", int))
@@ -144,6 +148,7 @@ class InferenceService:
             budget_of=lambda load, worker: self.knees.get(tuned_as(load), worker.device),
             keep_alive_s=settings.keep_alive_s,
         )
+        self.limits = ModelLimits()
         self.control = ModelControl(
             self.pool,
             self.lifecycle,
@@ -152,6 +157,7 @@ class InferenceService:
             self.load_of,
             jobs=jobs,
             warm_up_s=settings.warm_up_s,
+            limit=self._limit,
         )
 
     async def start(self) -> None:
@@ -205,7 +211,9 @@ class InferenceService:
                 hint="stackctl models list",
             )
         inputs = [Input(text=text) for text in texts]
-        outcomes = await self._run(_task(known.load, inputs, ask))
+        outcomes = await self._run(
+            _task(known.load, inputs, ask, self.limits.of(known.ready.entry))
+        )
         rows = [rows_of(outcome.answer, outcome.body) for outcome in outcomes]
         vectors = rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else None
         if vectors is None:
@@ -217,7 +225,9 @@ class InferenceService:
     ) -> Done:
         """Compute inputs of any kind; raises as `embed_texts`."""
         known = await self._lookup(model)
-        outcomes = await self._run(_task(known.load, inputs, ask))
+        outcomes = await self._run(
+            _task(known.load, inputs, ask, self.limits.of(known.ready.entry))
+        )
         results = [r for o in outcomes for r in unpack_results(o.answer, o.body)]
         return Done(results=results, **_account(known.ready.entry, outcomes))
 
@@ -227,7 +237,10 @@ class InferenceService:
         """Compute one input: pieces (plain values) as they come about, `Done` last."""
         known = await self._lookup(model)
         pieces: asyncio.Queue[Any] = asyncio.Queue()
-        task = _task(known.load, [item], ask, on_part=lambda part: pieces.put_nowait(part.value))
+        limits = self.limits.of(known.ready.entry)
+        task = _task(
+            known.load, [item], ask, limits, on_part=lambda part: pieces.put_nowait(part.value)
+        )
 
         async def work() -> None:
             try:
@@ -280,6 +293,29 @@ class InferenceService:
         """Give the entry of a model whose files are here, by name, alias or ``default``."""
         return (await self._lookup(model)).ready.entry
 
+    @asynccontextmanager
+    async def leaving(self, name: str) -> AsyncIterator[None]:
+        """Keep a model off the devices: it is unloaded, and new requests for it are refused.
+
+        Raises:
+            Conflict: requests that came before still use it after half a minute.
+        """
+        self._leaving.add(name)
+        try:
+            await self.pool.drained(name, UNLOAD_TIMEOUT_S)
+            await self.lifecycle.unload(name)
+            yield
+        finally:
+            self._leaving.discard(name)
+
+    async def forget(self, name: str, *, known: bool) -> None:
+        """Drop what is kept of a model whose files are gone; see `ModelControl.forget`."""
+        self._known = {
+            asked: found for asked, found in self._known.items() if found.load.name != name
+        }
+        self.limits.forget(name)
+        await self.control.forget(name, known=known)
+
     async def load_of(self, model: str) -> wire.Load:
         """Give the message that loads a model; raises as `entry`."""
         return (await self._lookup(model)).load
@@ -290,6 +326,10 @@ class InferenceService:
         except StackctlError as err:
             err.model = task.load.name
             raise
+
+    async def _limit(self, name: str, max_queued: int | None, timeout_s: float | None) -> Limits:
+        entry = (await self._lookup(name)).ready.entry
+        return self.limits.change(entry, max_queued=max_queued, timeout_s=timeout_s)
 
     async def _admit(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
         await self.lifecycle.admit(worker, load, evict=evict)
@@ -311,6 +351,10 @@ class InferenceService:
                 load_message(ready), latency_target_s=self._settings.latency_target_ms / 1e3
             )
             known = self._known[name] = _Known(ready, load, time.monotonic())
+        if known.load.name in self._leaving:
+            raise NotFound(
+                f'model "{known.load.name}" is being removed', hint="stackctl models list"
+            )
         return known
 
     async def _warm(self) -> None:
@@ -363,18 +407,21 @@ def _task(
     load: wire.Load,
     inputs: Sequence[Input],
     ask: Ask,
+    limits: Limits,
     on_part: Callable[[wire.Part], None] | None = None,
 ) -> Task:
     if ask.options:
         wire.check_options(ask.options)
+    timeout_s = ask.timeout_s or limits.timeout_s
     return Task(
         load=load,
         inputs=inputs,
         priority=ask.priority,
         options=ask.options,
-        deadline=time.monotonic() + ask.timeout_s if ask.timeout_s else 0.0,
+        deadline=time.monotonic() + timeout_s if timeout_s else 0.0,
         user=ask.user,
         on_part=on_part,
+        max_queued=limits.max_queued,
     )
 
 

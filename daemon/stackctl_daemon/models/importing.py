@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from stackctl.contracts.model import ModelEntry, ModelFile, ModelImport, ModelTa
 from stackctl.errors import Invalid
 from stackctl_daemon.models.catalogue import is_file_name
 from stackctl_daemon.models.download import hash_file
+from stackctl_daemon.models.intake import check_inside, is_there
 
 ENTRY = "entry.toml"
 TASKS: dict[str, ModelTask] = {
@@ -43,6 +45,7 @@ _CONFIG, _TOKENIZER, _SAFETENSORS, _ONNX = (
     "model.safetensors",
     "model.onnx",
 )
+_MAX_ENTRY_BYTES = 1 << 20
 _READ_TEXT = frozenset(("text-embedding", "late-interaction", "cross-encoder"))
 """Adapters whose window and width are those of ``config.json`` when the entry says nothing."""
 
@@ -63,10 +66,13 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     aliases: list[str] = []
     options: dict[str, Any] = {}
     replicas: int = 1
+    max_queued: int = 0
+    timeout_s: float = 0.0
     name: str = ""
     """Of the entry that it was copied from; the import names the model."""
     files: list[dict[str, Any]] = []
-    """Those of the folder that are the model's, by ``name``; left out, all."""
+    """Those of the folder that are the model's, by ``name``; left out, all. With ``sha256`` they
+    must be these bytes."""
 
 
 def read_description(source: Path) -> Description | None:
@@ -76,10 +82,16 @@ def read_description(source: Path) -> Description | None:
         Invalid: it is no sound entry, or names an adapter that does not exist.
     """
     file = source / ENTRY
-    if not file.is_file():
+    if not is_there(file):
         return None
+    real = check_inside(source, ENTRY)
+    if real.stat().st_size > _MAX_ENTRY_BYTES:
+        raise Invalid(
+            f"{file} has {real.stat().st_size} bytes, expected {_MAX_ENTRY_BYTES} at most",
+            hint=_edit(file),
+        )
     try:
-        found = msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), Description)
+        found = msgspec.convert(tomllib.loads(real.read_text(encoding="utf-8")), Description)
     except (ValueError, OSError) as err:
         raise Invalid(f"{file}: {err}", hint=_edit(file)) from err
     if found.adapter not in TASKS:
@@ -97,9 +109,9 @@ def names_of(source: Path, model: str, description: Description | None) -> list[
     """
     if description is not None:
         return _described(source, description)
-    if (source / _SAFETENSORS).is_file():
+    if is_there(source / _SAFETENSORS):
         return _whole(source, [_SAFETENSORS, _TOKENIZER, _CONFIG], model)
-    graphs = sorted(path.name for path in source.glob("*.onnx") if path.is_file())
+    graphs = sorted(path.name for path in source.glob("*.onnx") if is_there(path))
     if _ONNX in graphs:
         graphs = [_ONNX]
     if not graphs:
@@ -115,9 +127,9 @@ def names_of(source: Path, model: str, description: Description | None) -> list[
             hint=_edit(source / ENTRY),
         )
     names = graphs + sorted(path.name for path in source.glob(f"{graphs[0]}?data"))
-    if (source / _TOKENIZER).is_file():
+    if is_there(source / _TOKENIZER):
         return _whole(source, [*names, _TOKENIZER, _CONFIG], model)
-    return [*names, _CONFIG] if (source / _CONFIG).is_file() else names
+    return [*names, _CONFIG] if is_there(source / _CONFIG) else names
 
 
 def make_entry(
@@ -135,7 +147,8 @@ def make_entry(
     if described.adapter in _READ_TEXT and not (dimensions and max_tokens):
         width, window = _sizes(request, directory)
         dimensions, max_tokens = dimensions or width, max_tokens or window
-    fields = {
+    known = {str(item.get("name", "")): item for item in described.files}
+    fields: dict[str, Any] = {
         "name": request.name,
         "task": described.task or TASKS[described.adapter],
         "summary": described.summary or f"imported from {request.path}",
@@ -150,16 +163,19 @@ def make_entry(
         "aliases": described.aliases,
         "options": described.options,
         "replicas": described.replicas,
+        "max_queued": described.max_queued,
+        "timeout_s": described.timeout_s,
         "files": [
             ModelFile(
                 name=name,
                 sha256=hash_file(directory / name),
                 size_bytes=(directory / name).stat().st_size,
-                sources=[f"file:{Path(request.path).resolve() / name}"],
+                sources=_sources(request, name, known.get(name, {})),
             )
             for name in names
         ],
     }
+    _check_bytes(request, fields["files"], known)
     try:
         return msgspec.convert(fields, ModelEntry)
     except msgspec.ValidationError as err:
@@ -167,12 +183,32 @@ def make_entry(
         raise Invalid(f"{file}: {err}", hint=_edit(file)) from err
 
 
+def _sources(request: ModelImport, name: str, told: Mapping[str, Any]) -> list[str]:
+    """Give where a file can be had again: the folder it came from, and what its entry says."""
+    source, others = Path(request.path).resolve(), told.get("sources", [])
+    here = [] if source.is_file() else [f"file:{source / name}"]
+    others = others if isinstance(others, list) else []
+    return here + [text for text in others if isinstance(text, str) and text not in here]
+
+
+def _check_bytes(
+    request: ModelImport, files: list[ModelFile], known: Mapping[str, Mapping[str, Any]]
+) -> None:
+    for file in files:
+        wanted = known.get(file.name, {}).get("sha256", file.sha256)
+        if wanted != file.sha256:
+            raise Invalid(
+                f"{request.path}: {file.name} has sha256 {file.sha256}, its {ENTRY} says {wanted}",
+                hint=f"ls -la {shlex.quote(request.path)}",
+            )
+
+
 def _described(source: Path, description: Description) -> list[str]:
     wanted = [str(item.get("name", "")) for item in description.files]
     there = sorted(
         path.name
         for path in source.iterdir()
-        if path.is_file() and path.name != ENTRY and is_file_name(path.name)
+        if is_there(path) and path.name != ENTRY and is_file_name(path.name)
     )
     missing = [name for name in wanted if name not in there]
     if missing or not there:
@@ -190,7 +226,7 @@ def _architecture(names: list[str]) -> str:
 
 
 def _whole(source: Path, names: list[str], model: str) -> list[str]:
-    missing = [name for name in names if not (source / name).is_file()]
+    missing = [name for name in names if not is_there(source / name)]
     if missing:
         raise Invalid(
             f"{source} has no {' and no '.join(missing)}, expected it beside {names[0]}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stackctl.contracts.model import ModelEntry
 
@@ -18,3 +19,24 @@ class ReadyModel(NamedTuple):
     """ONNX graph, its external data beside it; None where the adapter opens the files."""
     tokenizer: Path | None
     """``tokenizer.json``; None where there is none."""
+
+
+class Users(Protocol):
+    """Those who may use a model that is to go."""
+
+    def leaving(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Within it a model is on no device, and new requests for it are refused.
+
+        Raises:
+            Conflict: requests that came before use it for too long.
+        """
+        ...
+
+    async def forget(self, name: str, *, known: bool) -> None:
+        """Drop what is kept of a model whose files are gone.
+
+        Args:
+            name: its name.
+            known: it is in the catalogue, and may come back with the same files.
+        """
+        ...

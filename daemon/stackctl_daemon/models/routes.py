@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from stackctl.contracts.job import Job
-from stackctl.contracts.model import Model, ModelImport, ModelList, ModelVerification
-from stackctl.errors import Conflict, DiskFull, Invalid, NotFound
+from stackctl.contracts.model import (
+    ExportedModel,
+    Model,
+    ModelExport,
+    ModelImport,
+    ModelList,
+    ModelVerification,
+)
+from stackctl.errors import Conflict, DiskFull, Invalid, ModelCorrupt, NotFound
 from stackctl_daemon.http.registry import Reply, Request, Route
 from stackctl_daemon.models.service import ModelService
 
@@ -27,6 +34,9 @@ def routes(service: ModelService) -> list[Route]:
     async def take(request: Request) -> Reply:
         return Reply(await service.take(request.body), status=201)
 
+    async def export(request: Request) -> Reply:
+        return Reply(await service.export(request.params["name"], request.body), status=201)
+
     return [
         Route(
             "models.list", "GET", "/v1/models", "read", list_models,
@@ -43,11 +53,18 @@ def routes(service: ModelService) -> list[Route]:
         ),
         Route(
             "models.remove", "DELETE", "/v1/models/{name}", "admin", remove,
-            "Remove a model from this disk.", reply=Model, errors=(NotFound,), durable=True,
+            "Remove a model from devices and from this disk.",
+            reply=Model, errors=(NotFound, Conflict), durable=True, timeout_s=120,
         ),
         Route(
             "models.import", "POST", "/v1/models/import", "admin", take,
-            "Take a model from a directory.", body=ModelImport, reply=Model, status=201,
+            "Take a model from a directory or a tar.", body=ModelImport, reply=Model, status=201,
             errors=(Conflict, Invalid, DiskFull), durable=True, timeout_s=600,
+        ),
+        Route(
+            "models.export", "POST", "/v1/models/{name}/export", "admin", export,
+            "Write a model to a folder or a tar that an import takes.",
+            body=ModelExport, reply=ExportedModel, status=201,
+            errors=(NotFound, Conflict, Invalid, DiskFull, ModelCorrupt), timeout_s=600,
         ),
     ]  # fmt: skip

@@ -16,19 +16,21 @@ from typing import Any, TypeVar
 
 from stackctl.contracts.job import Job
 from stackctl.contracts.model import (
+    ExportedModel,
     Model,
     ModelEntry,
+    ModelExport,
     ModelImport,
     ModelList,
     ModelVerification,
 )
-from stackctl.errors import NotFound
+from stackctl.errors import Invalid, NotFound
 from stackctl.settings import ModelSettings
 from stackctl_daemon.jobs import JobContext, JobKind, Jobs
 from stackctl_daemon.models.catalogue import load_catalogue, resolve
 from stackctl_daemon.models.fetch import Fetcher
 from stackctl_daemon.models.package_index import PackageIndex
-from stackctl_daemon.models.ports import ReadyModel
+from stackctl_daemon.models.ports import ReadyModel, Users
 from stackctl_daemon.models.store import Store
 
 T = TypeVar("T")
@@ -67,6 +69,8 @@ class ModelService:
         self.loaded_on = loaded_on
         """Set by the composition root once inference is there."""
         self._aliases_of = aliases_of
+        self.users: Users | None = None
+        """Set by the composition root, as above."""
         jobs.register(JobKind(PULL, self._pull, resumable=True, exclusive=lambda _: "pull"))
 
     async def close(self) -> None:
@@ -106,20 +110,41 @@ class ModelService:
         return await self._on_disk(read)
 
     async def remove(self, name: str) -> Model:
-        """Remove a model's files; an imported model is then unknown.
+        """Remove a model from devices, then its files; an imported model is then unknown.
 
         Raises:
             NotFound: no such model, or nothing of it is here.
+            Conflict: requests use it; nothing is removed.
         """
+        entry = await self._on_disk(lambda: self._removable(name))
 
-        def delete() -> Model:
-            entry = self._entry(name)
+        def delete() -> tuple[Model, bool]:
             imported = entry.name in self._store.imported()
             if not self._store.remove(entry.name):
                 raise NotFound(f'model "{entry.name}" is not on this disk')
-            return self._model(entry, imported=imported)
+            return self._model(entry, imported=imported), entry.name in self._entries()
 
-        return await self._on_disk(delete)
+        if self.users is None:
+            return (await self._on_disk(delete))[0]
+        async with self.users.leaving(entry.name):
+            gone, known = await self._on_disk(delete)
+            await self.users.forget(entry.name, known=known)
+        return gone
+
+    async def export(self, name: str, request: ModelExport) -> ExportedModel:
+        """Write a model to a folder or a tar of the daemon's machine; see `Store.export`."""
+
+        def write() -> ExportedModel:
+            entry = self._entry(name)
+            path = Path(request.path)
+            if not path.is_absolute():
+                raise Invalid(f'"{request.path}" is no absolute path')
+            size = self._store.export(entry, path)
+            return ExportedModel(
+                name=entry.name, path=str(path), files=len(entry.files), size_bytes=size
+            )
+
+        return await self._on_disk(write)
 
     async def take(self, request: ModelImport) -> Model:
         """Import a model from a directory; see `Store.take`."""
@@ -154,6 +179,12 @@ class ModelService:
 
     def _is_here(self, entry: ModelEntry) -> bool:
         return self._store.state(entry) != "absent"
+
+    def _removable(self, name: str) -> ModelEntry:
+        entry = self._entry(name)
+        if not self._store.directory(entry.name).exists():
+            raise NotFound(f'model "{entry.name}" is not on this disk')
+        return entry
 
     def _list(self) -> ModelList:
         imported = self._store.imported()

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from stackctl.contracts.model import ModelEntry, ModelImport, ModelState
-from stackctl.errors import Conflict, ModelCorrupt, NotFound
+from stackctl.errors import Conflict, Invalid, ModelCorrupt, NotFound
 from stackctl_daemon.models.bert_graph import (
     GRAPH_FILE,
     PADDED_FILE,
@@ -31,8 +31,10 @@ from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
 from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_problem
 from stackctl_daemon.models.catalogue import check_alias, check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
+from stackctl_daemon.models.exporting import export
 from stackctl_daemon.models.fetch import sync_directory
 from stackctl_daemon.models.importing import ENTRY, make_entry, names_of, read_description
+from stackctl_daemon.models.intake import copy_in, opened
 from stackctl_daemon.models.ports import ReadyModel
 from stackctl_daemon.models.whisper_graph import (
     DECODER_FILE,
@@ -180,37 +182,60 @@ class Store:
         return True
 
     def take(self, request: ModelImport, claimed: Mapping[str, str] | None = None) -> ModelEntry:
-        """Copy a model from a directory, with the entry that `importing` makes of it.
+        """Copy a model from a directory or a tar, with the entry that `importing` makes of it.
 
         Args:
             request: its name, and where it is.
             claimed: models by the names and aliases that are theirs.
 
         Raises:
-            Invalid: the directory is not a model of a kind that we know.
-            Conflict: a model of this name is here, or an alias is another's.
+            Invalid: it is not a model of a kind that we know, or not of plain files.
+            Conflict: a model of this name is here, an alias is another's, or a file changed.
             DiskFull: there is no space; nothing is left behind.
         """
-        source, target = Path(request.path), self.directory(request.name)
+        target = self.directory(request.name)
         if target.exists():
             raise Conflict(
                 f'model "{request.name}" is on this disk',
                 hint=f"stackctl models remove {request.name}",
             )
+        self.root.mkdir(parents=True, exist_ok=True)
+        with opened(Path(request.path), self.root) as source:
+            try:
+                return self._take(request, source, target, claimed or {})
+            except (Invalid, Conflict) as err:
+                if source == Path(request.path):
+                    raise
+                # What it was unpacked into is gone: say where in the tar it is.
+                told = err.message.replace(str(source), request.path)
+                hint = f"tar -tvf {shlex.quote(request.path)}"
+                raise type(err)(told, hint=hint) from err
+
+    def export(self, entry: ModelEntry, target: Path) -> int:
+        """Write a model to a folder or a tar; see `exporting.export`.
+
+        Raises:
+            NotFound: its files are not here.
+            ModelCorrupt: their bytes are wrong.
+        """
+        self.ready(entry)
+        return export(entry, self.directory(entry.name), target)
+
+    def _take(
+        self, request: ModelImport, source: Path, target: Path, claimed: Mapping[str, str]
+    ) -> ModelEntry:
         description = read_description(source)
         for alias in description.aliases if description else ():
-            owner = (claimed or {}).get(check_alias(alias).lower(), request.name)
+            owner = claimed.get(check_alias(alias).lower(), request.name)
             if owner.partition(":")[0] != request.name.partition(":")[0]:
                 raise Conflict(
                     f'alias "{alias}" of {source / ENTRY} is one of model "{owner}"',
                     hint=f"${{EDITOR:-vi}} {shlex.quote(str(source / ENTRY))}",
                 )
         names = names_of(source, request.name, description)
-        self.root.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=self.root))
         try:
-            for name in names:
-                shutil.copyfile(source / name, staging / name)
+            copy_in(source, names, staging)
             entry = make_entry(request, staging, names, description)
             if recipe := _RECIPES.get(entry.architecture):
                 recipe.build(staging)
@@ -219,10 +244,7 @@ class Store:
             staging.rename(target)
             sync_directory(self.root)
         except OSError as err:
-            full = disk_error(err, target)
-            if full:
-                raise full from err
-            raise
+            raise disk_error(err, target) or err from err
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return entry

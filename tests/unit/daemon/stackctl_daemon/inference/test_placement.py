@@ -16,12 +16,12 @@ from waiting import until_on_loop
 
 from stackctl.contracts.inference import LoadRequest
 from stackctl.contracts.model import ModelEntry
-from stackctl.errors import StackctlError
+from stackctl.errors import Invalid, Overloaded, StackctlError, TimedOut
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.devices.simulated import SimulatedBackend, SimulatedDevice
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.placement import REPLICA_BYTES, Measured, NoRoom, Predictor
-from stackctl_daemon.inference.service import InferenceService
+from stackctl_daemon.inference.service import Ask, InferenceService
 from stackctl_daemon.inference.state_file import StateFile
 
 MODEL_BYTES = 300_000_000
@@ -416,3 +416,36 @@ def test_a_new_version_of_a_pinned_model_is_pinned(tmp_path: Path) -> None:
         ]
 
     rig(tmp_path, body, gpu(0))
+
+
+def test_a_model_with_a_full_queue_refuses_and_others_do_not(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.load("narrow", max_queued=4)
+        waiting = asyncio.ensure_future(rig.ask("narrow", 4))
+        await until_on_loop(lambda: rig.service.pool.queued >= 4)
+        with pytest.raises(Overloaded, match="4 inputs of narrow are queued, 1 more") as caught:
+            await rig.ask("narrow")
+        assert caught.value.retry_after_s > 0
+        assert await rig.ask("first") == "cuda:0"
+        await waiting
+        assert await rig.ask("narrow", 9) == "cuda:0"  # in parts that its queue takes
+        await rig.load("narrow", max_queued=0)
+        await asyncio.gather(*(rig.ask("narrow", 4) for _ in range(3)))
+
+    rig(tmp_path, body, gpu(0, service_s=0.02))
+
+
+def test_a_request_that_sets_no_timeout_has_that_of_its_model(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.load("brief", timeout_s=0.05)
+        with pytest.raises(TimedOut, match="brief: 4 inputs were not computed in time"):
+            await rig.ask("brief", 4)
+        ask = Ask(timeout_s=30.0)
+        done = await rig.service.embed_texts(["x"], model="brief", ask=ask)
+        assert len(done.vectors) == 1
+        with pytest.raises(Invalid, match="timeout_s is -1"):
+            await rig.load("brief", timeout_s=-1)
+        with pytest.raises(Invalid, match="max_queued is -1"):
+            await rig.load("brief", max_queued=-1)
+
+    rig(tmp_path, body, gpu(0, service_s=0.1))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from stackctl.contracts.model import ModelEntry, ModelImport
+from stackctl.errors import Conflict, Invalid, ModelCorrupt
+from stackctl_daemon.models.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "models")
+
+
+@pytest.fixture
+def entry(tmp_path: Path, store: Store) -> ModelEntry:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"a graph" * 1000)
+    (folder / "labels.txt").write_text("cat\n")
+    (folder / "entry.toml").write_text(
+        'adapter = "tensor-graph"\nmax_queued = 7\ntimeout_s = 2.5\nlicence = "MIT"\n'
+        '[options]\ntaps = ["a b", "c"]\n'
+    )
+    return store.take(ModelImport(name="mine", path=str(folder)))
+
+
+@pytest.mark.parametrize("name", ["out", "out.tar"])
+def test_what_is_exported_is_imported_byte_for_byte(
+    tmp_path: Path, store: Store, entry: ModelEntry, name: str
+) -> None:
+    store.export(entry, tmp_path / name)
+    there = Store(tmp_path / "there")
+    taken = there.take(ModelImport(name="mine", path=str(tmp_path / name)))
+
+    assert there.verify(taken) == []
+    assert [(f.name, f.sha256, f.size_bytes) for f in taken.files] == [
+        (f.name, f.sha256, f.size_bytes) for f in entry.files
+    ]
+    for field in ("adapter", "task", "options", "licence", "summary", "max_queued", "timeout_s"):
+        assert getattr(taken, field) == getattr(entry, field)
+    assert (taken.max_queued, taken.timeout_s) == (7, 2.5)
+
+
+def test_the_same_model_makes_the_same_tar(
+    tmp_path: Path, store: Store, entry: ModelEntry
+) -> None:
+    store.export(entry, tmp_path / "a.tar")
+    store.export(entry, tmp_path / "b.tar")
+
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert tar.getnames() == ["mine/entry.toml", "mine/labels.txt", "mine/model.onnx"]
+
+
+def test_nothing_is_overwritten(tmp_path: Path, store: Store, entry: ModelEntry) -> None:
+    for name in ("out", "out.tar"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(Conflict, match="exists"):
+            store.export(entry, tmp_path / name)
+        assert (tmp_path / name).read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("empty", "link"):
+        with pytest.raises(Conflict, match="exists"):
+            store.export(entry, tmp_path / name)
+
+
+def test_a_damaged_model_is_not_exported(tmp_path: Path, store: Store, entry: ModelEntry) -> None:
+    file = store.directory("mine") / "model.onnx"
+    file.write_bytes(b"x" * file.stat().st_size)
+
+    with pytest.raises(ModelCorrupt):
+        store.export(entry, tmp_path / "out.tar")
+    assert not (tmp_path / "out.tar").exists()
+
+
+def test_damage_that_keeps_size_and_time_is_found_in_what_was_written(
+    tmp_path: Path, store: Store, entry: ModelEntry
+) -> None:
+    import os
+
+    store.verify(entry)  # its hashes are known from now on
+    file = store.directory("mine") / "model.onnx"
+    stat = file.stat()
+    file.write_bytes(b"x" * stat.st_size)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    for name in ("out", "out.tar"):
+        with pytest.raises(ModelCorrupt, match="was written with sha256"):
+            store.export(entry, tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "source"]
+
+
+def test_a_place_that_cannot_be_is_said(tmp_path: Path, store: Store, entry: ModelEntry) -> None:
+    with pytest.raises(Invalid, match="cannot be made: No such file") as caught:
+        store.export(entry, tmp_path / "nowhere" / "out.tar")
+
+    assert caught.value.hint == f"ls -lad {tmp_path / 'nowhere'}"
