@@ -262,6 +262,14 @@ def unloaded_lines(reply: UnloadReply) -> Iterator[str]:
 def placement_lines(output: Output, found: Placement) -> Iterator[str]:
     """Say where a model is or would go."""
     yield f"{found.model} needs {size(found.needed_bytes)} ({found.basis})"
+    if found.prediction_error is not None:
+        yield (
+            f"predicted before it was first loaded: {size(found.predicted_bytes)},"
+            f" {found.prediction_error:+.0%} off"
+        )
+    rates = {v.device: v.rate_per_s for v in found.devices if v.rate_per_s}
+    told = ", ".join(f"{rate:.0f} inputs/s on {device}" for device, rate in rates.items())
+    yield f"rate: {told or f'not measured yet: stackctl models tune {found.model}'}"
     yield from output.table(found.devices, VERDICTS)
 
 

@@ -239,6 +239,8 @@ class DeviceVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Of models that may be evicted."""
     queued: int
     """Inputs that wait there."""
+    rate_per_s: float | None = None
+    """Inputs of a full batch per second, as calibrated on devices of its kind; None: not yet."""
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,4 +250,10 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     needed_bytes: int
     basis: str
     """How the need is known."""
+    predicted_bytes: int = 0
+    """Before it was loaded on this kind of device for the first time."""
+    measured_bytes: int | None = None
+    """What loading it then took; None: it was not loaded here yet."""
+    prediction_error: float | None = None
+    """By how much that was off: 0.1 is a tenth too much."""
     devices: list[DeviceVerdict]

@@ -68,12 +68,16 @@ def test_a_removed_model_leaves_devices_aliases_and_what_was_measured(
     if not state.exists():
         (state,) = stack.home.rglob("inference")
     assert "tiny@" in (state / "budgets.json").read_text()
+    why = stack.ok("GET", "/v1/models/tiny/why")
+    assert why["devices"][0]["rate_per_s"] > 0
+    assert why["measured_bytes"] > 0
+    assert why["prediction_error"] == why["predicted_bytes"] / why["measured_bytes"] - 1
     gone = stack.ok("DELETE", "/v1/models/tiny")
 
     assert gone["loaded_on"] == []
     assert stack.ok("GET", "/v1/models/running")["items"] == []
     assert stack.ok("GET", "/v1/models/aliases")["items"] == []
-    for file in ("budgets.json", "memory.json"):
+    for file in ("budgets.json", "memory.json", "rates.json"):
         assert "tiny@" not in (state / file).read_text()
     assert stack.request("POST", "/v1/embed", {"texts": TEXTS, "model": "tiny"})[0] == 404
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from stackctl.contracts.device import Device
 from stackctl.errors import Invalid
@@ -144,24 +144,27 @@ def _text_units(adapter: Adapter, tokens: int) -> Unit:
     return unit
 
 
-class Knees:
-    """The budgets that were found, by model and device; kept on disk."""
+N = TypeVar("N", bound=float)
 
-    def __init__(self, file: StateFile[int]) -> None:
+
+class Knees(Generic[N]):
+    """What was found, budgets or inputs per second, by model and device; kept on disk."""
+
+    def __init__(self, file: StateFile[N]) -> None:
         self._file = file
         self._known = file.read()
 
-    def get(self, key: str, device: Device) -> int:
-        """Give a model's budget on a device; 0: it was never measured."""
+    def get(self, key: str, device: Device) -> N | int:
+        """Give what was found of a model on a device; 0: it was never measured."""
         return self._known.get(_name(key, device), 0)
 
-    def put(self, key: str, device: Device, budget: int) -> None:
-        """Note a budget and write it."""
-        self._known[_name(key, device)] = budget
+    def put(self, key: str, device: Device, found: N) -> None:
+        """Note it and write it."""
+        self._known[_name(key, device)] = found
         self._file.write(dict(self._known))
 
     def forget(self, name: str) -> None:
-        """Drop the budgets of every version of a model."""
+        """Drop what was found of every version of a model."""
         kept = {key: value for key, value in self._known.items() if not key.startswith(f"{name}@")}
         if kept != self._known:
             self._known = kept

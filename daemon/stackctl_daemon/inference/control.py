@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from stackctl.contracts.inference import (
     Alias,
     AliasList,
@@ -24,7 +26,7 @@ from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.calibration import Knees, Row, tuned_as
 from stackctl_daemon.inference.lifecycle import Lifecycle
 from stackctl_daemon.inference.limits import Limits
-from stackctl_daemon.inference.placement import explain
+from stackctl_daemon.inference.placement import Measured, explain
 from stackctl_daemon.inference.pool import Pool
 from stackctl_daemon.inference.state_file import StateFile
 from stackctl_daemon.inference.worker_handle import WorkerHandle
@@ -97,10 +99,11 @@ class ModelControl:
         self,
         pool: Pool,
         lifecycle: Lifecycle,
-        knees: Knees,
+        knees: Knees[int],
         aliases: Aliases,
         load_of: LoadOf,
         *,
+        rates: Knees[float],
         jobs: Jobs | None = None,
         warm_up_s: float = 3.0,
         limit: Limit | None = None,
@@ -109,6 +112,7 @@ class ModelControl:
         self._pool = pool
         self._lifecycle = lifecycle
         self._knees = knees
+        self._rates = rates
         self._load_of = load_of
         self._jobs = jobs
         self._warm_up_s = warm_up_s
@@ -177,6 +181,7 @@ class ModelControl:
             for alias in self.aliases.of(name):
                 await loop.run_in_executor(None, self.aliases.put, alias, None)
         await loop.run_in_executor(None, self._knees.forget, name)
+        await loop.run_in_executor(None, self._rates.forget, name)
         await loop.run_in_executor(None, self._lifecycle.predictor.forget, name)
 
     def running(self) -> RunningList:
@@ -194,11 +199,23 @@ class ModelControl:
         candidates = await self._lifecycle.candidates(load)
         if not candidates:
             raise Failed("there is no device", hint="stackctl doctor")
+        kind = candidates[0].worker.device.kind
+        found = self._lifecycle.predictor.measured(load, kind)
+        rates = {
+            w.device.id: self._rates.get(tuned_as(w.held.wanted.get(load.key, load)), w.device)
+            for w in self._pool.workers
+        }
         return Placement(
             model=load.name,
+            predicted_bytes=found.predicted_bytes if found else candidates[0].need.memory_bytes,
+            measured_bytes=found.memory_bytes if found else None,
+            prediction_error=_error(found),
             needed_bytes=candidates[0].need.memory_bytes,
             basis=candidates[0].need.basis,
-            devices=explain(candidates, load.key),
+            devices=[
+                msgspec.structs.replace(verdict, rate_per_s=rates.get(verdict.device) or None)
+                for verdict in explain(candidates, load.key)
+            ],
         )
 
     def list_aliases(self) -> AliasList:
@@ -277,6 +294,9 @@ class ModelControl:
             loop = asyncio.get_running_loop()
             name = tuned_as(worker.held.wanted.get(load.key, load))
             await loop.run_in_executor(None, self._knees.put, name, worker.device, done.budget)
+            best = next(row for row in done.rows if row.budget == done.budget)
+            rate = best.items / max(best.duration_s, 1e-9)
+            await loop.run_in_executor(None, self._rates.put, name, worker.device, rate)
         rows = [Row(r.budget, r.items, r.cost, r.duration_s) for r in done.rows]
         return {
             "device": worker.device.id,
@@ -307,3 +327,10 @@ class ModelControl:
                 return worker
         known = ", ".join(worker.device.id for worker in self._pool.workers)
         raise NotFound(f'no device "{device}", expected one of: {known}', hint="stackctl devices")
+
+
+def _error(found: Measured | None) -> float | None:
+    """By how much a prediction was off: 0.1 is a tenth too much, -0.1 too little."""
+    if found is None or not found.predicted_bytes:
+        return None
+    return found.predicted_bytes / found.memory_bytes - 1

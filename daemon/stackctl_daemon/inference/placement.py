@@ -42,6 +42,8 @@ class Measured(msgspec.Struct, frozen=True):
 
     memory_bytes: int
     file_bytes: int
+    predicted_bytes: int = 0
+    """Before it was loaded for the first time; 0: it was not predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ class Predictor:
         told = "as others took" if ratios else "nothing of its like was loaded here yet"
         return Need(int(size * factor), f"{size} bytes of files x {factor:.2f}, {told}")
 
+    def measured(self, load: wire.Load, kind: str) -> Measured | None:
+        """Give what loading a model took, beside what was predicted of it; None: never loaded."""
+        return self._known.get(_name(load, kind))
+
     def learn(self, load: wire.Load, kind: str, memory_bytes: int) -> bool:
         """Note what loading took; tell whether that is news worth writing."""
         if memory_bytes <= 0:
@@ -88,7 +94,8 @@ class Predictor:
         old = self._known.get(name)
         # The first model of a process also pays for the libraries: the smaller need is its own.
         least = min(memory_bytes, old.memory_bytes) if old else memory_bytes
-        self._known[name] = Measured(least, self._file_bytes(load))
+        predicted = old.predicted_bytes if old else self.need(load, kind).memory_bytes
+        self._known[name] = Measured(least, self._file_bytes(load), predicted)
         return old is None or abs(old.memory_bytes - least) > 0.02 * least
 
     def _fewer(self, load: wire.Load, kind: str) -> Need | None:

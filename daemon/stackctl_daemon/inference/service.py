@@ -149,6 +149,7 @@ class InferenceService:
             keep_alive_s=settings.keep_alive_s,
         )
         self.limits = ModelLimits()
+        rates = Knees(StateFile(state and state / "rates.json", float))
         self.control = ModelControl(
             self.pool,
             self.lifecycle,
@@ -158,6 +159,7 @@ class InferenceService:
             jobs=jobs,
             warm_up_s=settings.warm_up_s,
             limit=self._limit,
+            rates=rates,
         )
 
     async def start(self) -> None:

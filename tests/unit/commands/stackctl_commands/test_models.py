@@ -44,8 +44,12 @@ WHY = {
             "free_bytes": 1 << 53,
             "reclaimable_bytes": 0,
             "queued": 0,
+            "rate_per_s": None,
         }
     ],
+    "predicted_bytes": 80 << 20,
+    "measured_bytes": 64 << 20,
+    "prediction_error": 0.25,
 }
 ROW = {"budget": 256, "items": 4, "cost": 256, "duration_s": 0.1, "rate_per_s": 2560.0}
 TUNED = {
@@ -81,9 +85,10 @@ def test_load_sends_its_terms_and_shows_the_model(server: ControlServer, cli: An
 
     server.routes["POST", "/v1/models/m/load"] = load
 
-    status, out, _ = cli("models", "load", "m", "--device", "cpu:0", "--pin", "--ttl", "60")
+    terms = ["--device", "cpu:0", "--pin", "--ttl", "60", "--max-queued", "8", "--timeout", "2"]
+    status, out, _ = cli("models", "load", "m", *terms)
 
-    told = {"device": "cpu:0", "pinned": True, "ttl_s": 60.0}
+    told = {"device": "cpu:0", "pinned": True, "ttl_s": 60.0, "max_queued": 8, "timeout_s": 2.0}
     assert (status, asked) == (0, [told | {"replicas": None, "latency_target_ms": None}])
     assert "64.0 MiB" in out
     assert "pinned" in out
@@ -155,6 +160,8 @@ def test_why_explains_each_device(server: ControlServer, cli: Any) -> None:
     _, out, _ = cli("models", "why", "m")
 
     assert out.startswith("m needs 64.0 MiB (measured when it was last loaded)")
+    assert "predicted before it was first loaded: 80.0 MiB, +25% off\n" in out
+    assert "rate: not measured yet: stackctl models tune m\n" in out
     assert "does not answer" in out
 
 

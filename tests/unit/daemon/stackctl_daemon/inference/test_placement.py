@@ -449,3 +449,24 @@ def test_a_request_that_sets_no_timeout_has_that_of_its_model(tmp_path: Path) ->
             await rig.load("brief", max_queued=-1)
 
     rig(tmp_path, body, gpu(0, service_s=0.1))
+
+
+def test_a_prediction_is_checked_by_the_load_and_kept(tmp_path: Path) -> None:
+    file = StateFile(tmp_path / "memory.json", Measured)
+    with (tmp_path / "model.bin").open("wb") as weights:
+        weights.truncate(200_000_000)
+    load = wire.Load(
+        key="m@1", name="m", adapter="", directory=str(tmp_path), graph="", tokenizer="",
+        max_tokens=0, dimensions=0,
+    )  # fmt: skip
+    predictor = Predictor(file)
+    assert predictor.measured(load, "cpu") is None
+    predicted = predictor.need(load, "cpu").memory_bytes
+    predictor.learn(load, "cpu", 240_000_000)
+    predictor.learn(load, "cpu", 230_000_000)
+    predictor.save()
+
+    kept = Predictor(file).measured(load, "cpu")
+    assert kept and (kept.memory_bytes, kept.predicted_bytes) == (230_000_000, predicted)
+    predictor.forget("m")
+    assert Predictor(file).measured(load, "cpu") is None
