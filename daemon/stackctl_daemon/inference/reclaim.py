@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LEAST_BYTES = 96_000_000
 """Above what the models account for: libraries grow at their first use by up to 70 MB."""
+IDLE_BYTES = 32_000_000
+"""Above what the models account for, from which an idle worker is trimmed: it costs it nothing."""
 LEAST_SHARE = 0.5
 """Of what the models account for."""
 LOOK_S = 2.0
@@ -98,8 +100,9 @@ class Reclaim:
         quiet, now = not worker.queued and self._clock() - last >= QUIET_S, self._clock()
         if worker.held.awaited or (not quiet and now < seen.trim_after):
             return
-        slack = slack_bytes(worker, await self._room_of(worker))
-        if slack:
+        room = await self._room_of(worker)
+        slack = slack_bytes(worker, room)
+        if slack or (quiet and (_own(worker, room) or 0) > accounted_bytes(worker) + IDLE_BYTES):
             seen.trim_after = now + BUSY_TRIM_S
             await self.trim(worker)
             slack = slack_bytes(worker, await self._room_of(worker))
