@@ -139,7 +139,7 @@ class Pool:
     def _enter(self, task: Task, *, windowed: bool) -> None:
         """Let a request in, or its first window: by the limit of its model, and by that of all."""
         count, name = len(task.inputs), task.load.name
-        wait_s = self._admission.drained_s(count)
+        wait_s = self._admission.drained_s(count) if task.max_queued else 0.0
         self._waiting.enter(name, count, limit=task.max_queued, wait_s=wait_s)
         try:
             self._admission.enter(name, count, windowed=windowed)
