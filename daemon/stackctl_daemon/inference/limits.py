@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from stackctl.contracts.model import ModelEntry
@@ -58,19 +59,21 @@ class Waiting:
         self._counts: Counter[str] = Counter()
         self._watchers: dict[str, list[asyncio.Future[None]]] = {}
 
-    def enter(self, name: str, count: int, *, limit: int = 0, wait_s: float = 0.0) -> None:
+    def enter(self, name: str, count: int, *, limit: int, wait_s: Callable[[int], float]) -> None:
         """Count inputs in.
 
         Raises:
             Overloaded: there would be more than the limit; 0: there is none.
         """
         if limit and self._counts[name] + count > limit:
-            raise Overloaded(
+            full = Overloaded(
                 f"{self._counts[name]} inputs of {name} are queued, {count} more are above its"
                 f" {limit}",
                 hint="stackctl models ps",
-                retry_after_s=round(wait_s, 1),
+                retry_after_s=round(wait_s(self._counts[name] + count - limit), 1),
             )
+            full.queue_s = 0.0
+            raise full
         self._counts[name] += count
 
     def leave(self, name: str, count: int) -> None:

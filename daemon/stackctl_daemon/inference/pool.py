@@ -88,9 +88,17 @@ class Pool:
             WorkerCrashed: the inputs end every worker they meet.
             Failed: no device can run the model.
         """
-        total, window = len(task.inputs), self._admission.window
-        if task.max_queued:
-            window = min(window, task.max_queued)
+        total, name = len(task.inputs), task.load.name
+        window = min(self._admission.window, task.max_queued or self._admission.window)
+        held = min(total, window)  # of a longer list no more is in at once
+        self._waiting.enter(name, held, limit=task.max_queued, wait_s=self._admission.drained_s)
+        try:
+            return await self._run_windows(task, window)
+        finally:
+            self._waiting.leave(name, held)
+
+    async def _run_windows(self, task: Task, window: int) -> list[Outcome]:
+        total = len(task.inputs)
         if 0 < total <= window:
             return await self._admit(task)
         outcomes: list[Outcome] = []
@@ -122,10 +130,9 @@ class Pool:
     ) -> list[Outcome]:
         count, name, answered = len(task.inputs), task.load.name, False
         if first:
-            self._enter(task, windowed=windowed)
+            self._admission.enter(name, count, windowed=windowed)
         else:
             await self._within(task, self._admission.wait(name, count))
-            self._waiting.enter(name, count)
         try:
             parts = self._split(task)
             work = self._run(parts[0]) if len(parts) == 1 else self._run_all(parts)
@@ -134,18 +141,6 @@ class Pool:
             return outcomes
         finally:
             self._admission.leave(name, count, windowed=windowed, answered=answered)
-            self._waiting.leave(name, count)
-
-    def _enter(self, task: Task, *, windowed: bool) -> None:
-        """Let a request in, or its first window: by the limit of its model, and by that of all."""
-        count, name = len(task.inputs), task.load.name
-        wait_s = self._admission.drained_s(count) if task.max_queued else 0.0
-        self._waiting.enter(name, count, limit=task.max_queued, wait_s=wait_s)
-        try:
-            self._admission.enter(name, count, windowed=windowed)
-        except BaseException:
-            self._waiting.leave(name, count)
-            raise
 
     async def _within(self, task: Task, work: Awaitable[T]) -> T:
         if not task.deadline:

@@ -34,12 +34,12 @@ def test_a_load_that_says_nothing_leaves_the_entry_in_force() -> None:
 
 def test_inputs_above_the_limit_are_refused_and_not_counted() -> None:
     waiting = Waiting()
-    waiting.enter("m", 3, limit=4, wait_s=0.5)
+    waiting.enter("m", 3, limit=4, wait_s=float)
     with pytest.raises(Overloaded) as caught:
-        waiting.enter("m", 2, limit=4, wait_s=0.54)
-    waiting.enter("m", 1, limit=4, wait_s=0.5)
-    waiting.enter("other", 9, limit=0, wait_s=0.5)
+        waiting.enter("m", 2, limit=4, wait_s=lambda short: 0.54 * short)
+    waiting.enter("m", 1, limit=4, wait_s=float)
+    waiting.enter("other", 9, limit=0, wait_s=float)
     waiting.leave("m", 4)
-    waiting.enter("m", 4, limit=4, wait_s=0.5)
+    waiting.enter("m", 4, limit=4, wait_s=float)
 
     assert caught.value.retry_after_s == 0.5
