@@ -57,7 +57,7 @@ def working(
 ) -> Iterator[Talk]:
     ours, theirs = socket.socketpair()
     ours.settimeout(WAIT_S)
-    command = [sys.executable, "-m", "stackctl_daemon.inference.worker"]
+    command = [sys.executable, "-m", "stackctl_daemon.inference.worker_main"]
     command += ["--fd", str(theirs.fileno()), "--parent", str(parent or os.getpid())]
     command += ["--kind", kind, "--cores", cores, "--batch-tokens", str(batch_tokens)]
     with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:

@@ -24,7 +24,7 @@ from inference_stack import model_service
 from worker_talk import Talk, working
 
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.service import load_message
+from stackctl_daemon.inference.ask import load_message
 
 UNDER_WAY = 32
 

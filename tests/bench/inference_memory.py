@@ -63,7 +63,7 @@ def sessions(*, share: bool) -> tuple[int, int]:
 def daemon_replicas(count: int) -> tuple[int, int]:
     """Give what a daemon's worker has above a base under load, and at rest."""
     code = (
-        "import sys, stackctl_daemon.inference.worker\n"
+        "import sys, stackctl_daemon.inference.worker_main\n"
         "import stackctl_daemon.inference.adapters.text_embedding\n"
         "print(flush=True); sys.stdin.read()"
     )

@@ -15,7 +15,8 @@ from sounds import wav
 from stackctl.errors import Invalid
 from stackctl_daemon.inference.adapters.audio import RATE, decode
 from stackctl_daemon.inference.adapters.base import Input
-from stackctl_daemon.inference.service import Ask, Done, InferenceService
+from stackctl_daemon.inference.ask import Ask, Done
+from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.models.service import ModelService
 from stackctl_daemon.models.whisper_graph import DECODER_FILE
 

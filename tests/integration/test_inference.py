@@ -19,8 +19,9 @@ from stackctl.errors import Failed, Invalid, NotFound, Overloaded
 from stackctl.settings import DeviceSettings
 from stackctl_daemon.devices.inventory import inventory
 from stackctl_daemon.http.registry import Request
+from stackctl_daemon.inference.ask import Ask
 from stackctl_daemon.inference.routes import routes
-from stackctl_daemon.inference.service import Ask, InferenceService
+from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.models.service import ModelService
 
 pytestmark = pytest.mark.model

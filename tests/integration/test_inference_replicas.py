@@ -19,7 +19,8 @@ from waiting import until_on_loop
 
 from stackctl.contracts.inference import LoadRequest, RunningModel
 from stackctl.errors import Failed, Invalid
-from stackctl_daemon.inference.service import Ask, InferenceService
+from stackctl_daemon.inference.ask import Ask
+from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.models.service import ModelService
 from stackctl_daemon.proc import pss_bytes
 

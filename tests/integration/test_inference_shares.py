@@ -11,7 +11,8 @@ from inference_stack import Sink, busy, direct, sentences, with_service
 from waiting import until_on_loop
 
 from stackctl.errors import NotFound, Overloaded, TimedOut
-from stackctl_daemon.inference.service import Ask, InferenceService
+from stackctl_daemon.inference.ask import Ask
+from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.models.service import ModelService
 
 pytestmark = pytest.mark.model

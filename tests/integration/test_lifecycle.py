@@ -14,9 +14,10 @@ from waiting import until_on_loop
 from stackctl.contracts.device import Device
 from stackctl.contracts.inference import LoadRequest
 from stackctl.errors import Conflict, Invalid, NotFound
+from stackctl_daemon.inference.ask import Ask
 from stackctl_daemon.inference.placement import NoRoom
 from stackctl_daemon.inference.ports import Room
-from stackctl_daemon.inference.service import Ask, InferenceService
+from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.models.service import ModelService
 from stackctl_daemon.proc import pss_bytes
 

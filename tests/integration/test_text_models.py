@@ -23,7 +23,8 @@ from stackctl.contracts.model import ModelEntry, ModelFile
 from stackctl.errors import Invalid, ModelFetchFailed, NotFound
 from stackctl.settings import ModelSettings
 from stackctl_daemon.inference.adapters.base import Array, Input
-from stackctl_daemon.inference.service import Ask, Done, InferenceService
+from stackctl_daemon.inference.ask import Ask, Done
+from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.models.catalogue import to_toml
 from stackctl_daemon.models.service import ModelService
 

@@ -24,8 +24,9 @@ from stackctl_daemon.http.registry import Reply, Request, Route
 from stackctl_daemon.http.spent import Spent
 from stackctl_daemon.inference import control_routes
 from stackctl_daemon.inference.adapters.base import Array, Input
+from stackctl_daemon.inference.ask import Ask, Done
 from stackctl_daemon.inference.bodies import DTYPES
-from stackctl_daemon.inference.service import Ask, Done, InferenceService
+from stackctl_daemon.inference.service import InferenceService
 
 MAX_INPUTS = 2048
 _ERRORS = (NotFound, ModelCorrupt, Overloaded, WorkerCrashed, TimedOut)

@@ -6,27 +6,32 @@ Refuses to compute, which the workers do, and to route, which the pool does.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from stackctl.contracts.device import Device
 from stackctl.contracts.model import ModelEntry
 from stackctl.errors import Invalid, ModelCorrupt, NotFound, StackctlError
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.events import EventSink, new_event
-from stackctl_daemon.http.spent import Spent
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.adapters.base import Input, Result
+from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.ask import (
+    PLAINLY,
+    Ask,
+    Done,
+    Embedded,
+    account,
+    load_message,
+    task_of,
+)
 from stackctl_daemon.inference.bodies import rows_of, unpack_results
 from stackctl_daemon.inference.calibration import Knees, tuned_as
 from stackctl_daemon.inference.control import Aliases, ModelControl
@@ -41,59 +46,6 @@ from stackctl_daemon.inference.worker_handle import Spawn, WorkerHandle
 from stackctl_daemon.inference.worker_process import spawn
 from stackctl_daemon.jobs import Jobs
 from stackctl_daemon.tasks import TaskOwner
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What came of a request, and how it came about."""
-
-    entry: ModelEntry
-    results: list[Result] = field(default_factory=list)
-    """One an input, in order; empty in `Embedded`."""
-    inputs: int
-    tokens: int
-    truncated: int
-    device: str
-    """Ids of the devices that took part, joined by commas."""
-    execution_provider: str
-    queue_s: float
-    batch_s: float
-    compute_s: float
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.entry.name
-
-    def spent(self, into: Spent | None = None) -> Spent:
-        """Give what it took, in a new one or in one that was promised."""
-        found = into or Spent()
-        found.model, found.device = self.entry.name, self.device
-        found.inputs, found.tokens, found.truncated = self.inputs, self.tokens, self.truncated
-        found.queue_s, found.batch_s, found.compute_s = self.queue_s, self.batch_s, self.compute_s
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedded(Done):
-    """Vectors of a request for embeddings."""
-
-    vectors: npt.NDArray[np.float32]
-    """``(count, dimensions)``, L2-normalised rows, in the order of the texts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """How a request is to be treated."""
-
-    priority: wire.Priority = "interactive"
-    options: dict[str, Any] = field(default_factory=dict)
-    """The adapter's own."""
-    timeout_s: float = 0.0
-    """After which nobody waits; 0: never."""
-    user: int = -1
-    """Whose share it takes."""
-
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +144,7 @@ class InferenceService:
         return await self.embed_texts(texts, model=model, ask=Ask(priority=priority))
 
     async def embed_texts(
-        self, texts: Sequence[str], *, model: str = "default", ask: Ask = Ask()
+        self, texts: Sequence[str], *, model: str = "default", ask: Ask = PLAINLY
     ) -> Embedded:
         """Embed texts on the least loaded devices.
 
@@ -214,33 +166,33 @@ class InferenceService:
             )
         inputs = [Input(text=text) for text in texts]
         outcomes = await self._run(
-            _task(known.load, inputs, ask, self.limits.of(known.ready.entry))
+            task_of(known.load, inputs, ask, self.limits.of(known.ready.entry))
         )
         rows = [rows_of(outcome.answer, outcome.body) for outcome in outcomes]
         vectors = rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else None
         if vectors is None:
             vectors = np.empty((0, entry.dimensions), np.float32)
-        return Embedded(vectors=vectors, **_account(entry, outcomes))
+        return Embedded(vectors=vectors, **account(entry, outcomes))
 
     async def run(
-        self, inputs: Sequence[Input], *, model: str = "default", ask: Ask = Ask()
+        self, inputs: Sequence[Input], *, model: str = "default", ask: Ask = PLAINLY
     ) -> Done:
         """Compute inputs of any kind; raises as `embed_texts`."""
         known = await self._lookup(model)
         outcomes = await self._run(
-            _task(known.load, inputs, ask, self.limits.of(known.ready.entry))
+            task_of(known.load, inputs, ask, self.limits.of(known.ready.entry))
         )
         results = [r for o in outcomes for r in unpack_results(o.answer, o.body)]
-        return Done(results=results, **_account(known.ready.entry, outcomes))
+        return Done(results=results, **account(known.ready.entry, outcomes))
 
     async def stream(
-        self, item: Input, *, model: str = "default", ask: Ask = Ask()
+        self, item: Input, *, model: str = "default", ask: Ask = PLAINLY
     ) -> AsyncIterator[Any]:
         """Compute one input: pieces (plain values) as they come about, `Done` last."""
         known = await self._lookup(model)
         pieces: asyncio.Queue[Any] = asyncio.Queue()
         limits = self.limits.of(known.ready.entry)
-        task = _task(
+        task = task_of(
             known.load, [item], ask, limits, on_part=lambda part: pieces.put_nowait(part.value)
         )
 
@@ -260,7 +212,7 @@ class InferenceService:
             raise piece.error
         outcomes = piece.outcomes
         results = [r for o in outcomes for r in unpack_results(o.answer, o.body)]
-        yield Done(results=results, **_account(known.ready.entry, outcomes))
+        yield Done(results=results, **account(known.ready.entry, outcomes))
 
     def live(self) -> dict[str, dict[str, Any]]:
         """Give each device's worker: values of the fields of `Device` that are ours."""
@@ -383,74 +335,3 @@ class InferenceService:
                 attributes={"padded_tokens": batch.padded_tokens, "queue_s": batch.queue_s},
             )
         )
-
-
-def load_message(ready: ReadyModel) -> wire.Load:
-    """Give the message that loads a model; its key changes when anything of it does."""
-    entry = ready.entry
-    told = [*(file.sha256 for file in entry.files), entry.adapter]
-    told.append(msgspec.json.encode(entry.options, order="sorted").decode())
-    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
-    return wire.Load(
-        key=f"{entry.name}@{digest[:16]}",
-        name=entry.name,
-        adapter=entry.adapter,
-        directory=str(ready.directory),
-        graph=str(ready.graph) if ready.graph else "",
-        tokenizer=str(ready.tokenizer) if ready.tokenizer else "",
-        max_tokens=entry.max_tokens,
-        dimensions=entry.dimensions,
-        options=entry.options,
-        replicas=entry.replicas,
-    )
-
-
-def _task(
-    load: wire.Load,
-    inputs: Sequence[Input],
-    ask: Ask,
-    limits: Limits,
-    on_part: Callable[[wire.Part], None] | None = None,
-) -> Task:
-    if ask.options:
-        wire.check_options(ask.options)
-    timeout_s = ask.timeout_s or limits.timeout_s
-    return Task(
-        load=load,
-        inputs=inputs,
-        priority=ask.priority,
-        options=ask.options,
-        deadline=time.monotonic() + timeout_s if timeout_s else 0.0,
-        user=ask.user,
-        on_part=on_part,
-        max_queued=limits.max_queued,
-    )
-
-
-def _account(entry: ModelEntry, outcomes: list[Outcome]) -> dict[str, Any]:
-    if len(outcomes) == 1:
-        [only] = outcomes
-        told = only.answer
-        return {
-            "entry": entry,
-            "inputs": told.count,
-            "tokens": told.tokens,
-            "truncated": told.truncated,
-            "device": only.worker.device.id,
-            "execution_provider": told.execution_provider,
-            "queue_s": told.queue_s,
-            "batch_s": told.batch_s,
-            "compute_s": told.compute_s,
-        }
-    answers = [outcome.answer for outcome in outcomes]
-    return {
-        "entry": entry,
-        "inputs": sum(answer.count for answer in answers),
-        "tokens": sum(answer.tokens for answer in answers),
-        "truncated": sum(answer.truncated for answer in answers),
-        "device": ",".join(sorted({outcome.worker.device.id for outcome in outcomes})),
-        "execution_provider": ",".join(sorted({a.execution_provider for a in answers})),
-        "queue_s": max((answer.queue_s for answer in answers), default=0.0),
-        "batch_s": max((answer.batch_s for answer in answers), default=0.0),
-        "compute_s": sum(answer.compute_s for answer in answers),
-    }

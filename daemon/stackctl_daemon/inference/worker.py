@@ -1,23 +1,18 @@
-"""The process that owns one device: ``python -m stackctl_daemon.inference.worker``.
+"""What the process that owns one device does; `worker_main` starts it.
 
 One thread reads commands between batches and computes: a second one would only take its core
 away in the midst of a batch. Where a model has replicas, others compute and this one reads,
-forms batches and answers. Refuses to outlive the daemon.
+forms batches and answers. Refuses to know how it was started.
 """
 
 from __future__ import annotations
 
-import argparse
-import ctypes
 import os
 import queue
-import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 
-import msgspec
 import numpy as np
 
 from stackctl.errors import Failed, Invalid, StackctlError, TimedOut
@@ -28,14 +23,11 @@ from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
 from stackctl_daemon.inference.computing import Ran, Stepped, run_batch, step
 from stackctl_daemon.inference.frames import Inbox
 from stackctl_daemon.inference.opening import Opener
-from stackctl_daemon.inference.providers import GpuPolicy
 from stackctl_daemon.inference.replicas import Replicas
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 from stackctl_daemon.inference.sweeps import Sweeps
 from stackctl_daemon.inference.turns import BATCH_SHARE, Turns
 from stackctl_daemon.inference.worker_state import Model, Pending, Stream, waiting
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -370,42 +362,3 @@ class Worker:
     def _flush(self) -> None:
         self._channel.sendall(b"".join(self._outbox))
         self._outbox.clear()
-
-
-def main(arguments: list[str]) -> int:
-    """Pin the process, then serve the socket it inherited."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--kind", choices=("cpu", "cuda"), required=True)
-    parser.add_argument("--cores", default="")
-    parser.add_argument("--batch-tokens", type=int, required=True)
-    parser.add_argument("--batch-share", type=float, default=BATCH_SHARE)
-    parser.add_argument("--share-weights", action="store_true")
-    parser.add_argument("--gpu", default="{}")
-    options = parser.parse_args(arguments)
-    # The kernel ends us with the daemon, even while we compute.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != options.parent:
-        return 1  # it went before we asked
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
-    cores = {int(core) for core in options.cores.split(",") if core}
-    if cores:
-        os.sched_setaffinity(0, cores)
-    gpu = msgspec.json.decode(options.gpu, type=GpuPolicy)
-    policy = DevicePolicy(options.kind, len(cores) or 1, options.share_weights, gpu)
-    with socket.socket(fileno=options.fd) as channel:
-        try:
-            Worker(
-                channel,
-                policy=policy,
-                batch_tokens=options.batch_tokens,
-                batch_share=options.batch_share,
-            ).run()
-        except (BrokenPipeError, ConnectionResetError):
-            return 0  # the daemon closed the socket
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -40,7 +40,7 @@ async def spawn(
     """
     ours, theirs = socket.socketpair()
     cores = ",".join(map(str, device.cores))
-    command = [sys.executable, "-P", "-m", "stackctl_daemon.inference.worker"]
+    command = [sys.executable, "-P", "-m", "stackctl_daemon.inference.worker_main"]
     command += ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
     command += ["--kind", device.kind, "--cores", cores]
     command += ["--batch-tokens", str(batch_tokens), "--batch-share", str(batch_share)]

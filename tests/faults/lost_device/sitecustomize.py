@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-WORKER = "stackctl_daemon.inference.worker"
+WORKER = "stackctl_daemon.inference.worker_main"
 FAILURE = (
     "Non-zero status code returned while running MatMul node. CUDA failure 719: unspecified"
     " launch failure ; GPU=0 ; expr=cudaStreamSynchronize(stream)"

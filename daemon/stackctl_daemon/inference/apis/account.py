@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from stackctl_daemon.inference.service import Done
+from stackctl_daemon.inference.ask import Done
 
 
 @dataclass(slots=True)

@@ -22,7 +22,8 @@ from stackctl_daemon.http.spent import Spent
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BadField, UnknownModel
-from stackctl_daemon.inference.service import Ask, Done, InferenceService
+from stackctl_daemon.inference.ask import Ask, Done
+from stackctl_daemon.inference.service import InferenceService
 
 TASK = "generation"
 CHAT = "/v1/chat/completions"

@@ -19,7 +19,8 @@ from stackctl_daemon.http.registry import Method, Permission, Reply, Request, Ro
 from stackctl_daemon.inference.apis import oip, oip_models, onnx_signature
 from stackctl_daemon.inference.apis.account import Count, Statistics
 from stackctl_daemon.inference.apis.openai import BOTH, RAISED
-from stackctl_daemon.inference.service import Ask, InferenceService
+from stackctl_daemon.inference.ask import Ask
+from stackctl_daemon.inference.service import InferenceService
 
 VERSION = "1"
 """Of a model whose name tells none."""

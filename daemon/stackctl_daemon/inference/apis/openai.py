@@ -31,7 +31,8 @@ from stackctl.errors import (
 from stackctl_daemon.http.registry import ErrorShape, Reply, Request, Route
 from stackctl_daemon.inference.adapters.base import FloatArray, Input
 from stackctl_daemon.inference.apis.account import Statistics
-from stackctl_daemon.inference.service import Ask, Done, InferenceService
+from stackctl_daemon.inference.ask import Ask, Done
+from stackctl_daemon.inference.service import InferenceService
 
 MAX_INPUTS = 2048
 BOTH: tuple[Literal["control", "api"], ...] = ("control", "api")

@@ -17,7 +17,8 @@ from stackctl_daemon.http.registry import ErrorShape, Reply, Request, Route
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BOTH, MAX_INPUTS, RAISED
-from stackctl_daemon.inference.service import Ask, Done, InferenceService
+from stackctl_daemon.inference.ask import Ask, Done
+from stackctl_daemon.inference.service import InferenceService
 
 
 class RerankError(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,8 @@ from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.apis import multipart
 from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BOTH, ERRORS, RAISED, BadField, entry_of
-from stackctl_daemon.inference.service import Ask, InferenceService
+from stackctl_daemon.inference.ask import Ask
+from stackctl_daemon.inference.service import InferenceService
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 _TEXTS = {

@@ -20,8 +20,9 @@ from stackctl.errors import Invalid, Overloaded, StackctlError, TimedOut
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.devices.simulated import SimulatedBackend, SimulatedDevice
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.ask import Ask
 from stackctl_daemon.inference.placement import REPLICA_BYTES, Measured, NoRoom, Predictor
-from stackctl_daemon.inference.service import Ask, InferenceService
+from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.inference.state_file import StateFile
 
 MODEL_BYTES = 300_000_000
