@@ -17,6 +17,7 @@ ONLY_IN = {
     "onnxruntime": ["daemon/stackctl_daemon/inference/"],
     "sqlite_vec": ["daemon/stackctl_daemon/search/"],
     "pynvml": ["daemon/stackctl_daemon/devices/"],
+    "uvloop": ["daemon/stackctl_daemon/process.py"],
     "httptools": ["daemon/stackctl_daemon/http/"],
     "huggingface_hub": ["daemon/stackctl_daemon/models/"],
     "av": ["daemon/stackctl_daemon/inference/adapters/compressed_audio.py"],

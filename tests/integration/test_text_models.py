@@ -105,7 +105,7 @@ def test_token_ids_of_many_lengths_give_the_vectors_of_their_texts(store: ModelS
 
 
 def test_int8_vectors_are_near_the_float32_ones(fetched: Fetch, store: ModelService) -> None:
-    """The loss that its entry states, with room; `tests/quality/int8.py` measures it."""
+    """The loss that its entry states, with room; measured by `bench_inference_int8`."""
     given = sentences(40)
     expected = direct(store, given)
 

@@ -3,8 +3,8 @@
 Weights are int8 a column with a scale each (per channel, symmetric), activations uint8 by the
 range of what comes in (dynamic). Embeddings, norms and attention stay float32. The sequence
 ``DynamicQuantizeLinear, MatMulInteger, Cast, Mul`` is what ONNX Runtime fuses into one kernel.
-What it loses is measured by ``tests/quality/int8.py``. A result depends, in its last digits, on
-what shares its batch: the range is that of the batch's tokens.
+What it loses is measured by ``tests/bench/bench_inference_int8.py``. A result depends, in its last
+digits, on what shares its batch: the range is that of the batch's tokens.
 Source: Jacob et al. 2018, section 2; ONNX operators DynamicQuantizeLinear-11 and
 MatMulInteger-10.
 """

@@ -1,8 +1,9 @@
-"""What the int8 encoder loses and gains against float32, on real sentences; no gate.
+"""What the int8 encoder loses and gains against float32, on real sentences.
 
 The sentences are the first ones of the standard library's docstrings. Prints the cosine of the
 two vectors of each sentence, how many of its ten nearest it keeps, how often its nearest, and
-the ratio of the times, interleaved. Run: ``python tests/quality/int8.py [--count N]``.
+the ratio of the times, interleaved. Goal: 2.2 times the speed, where the CPU has VNNI; the loss
+has none, and is why nobody gets int8 unasked.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from stackctl_daemon.models.bert_int8_graph import build_int8_graph
 from stackctl_daemon.models.ports import ReadyModel
 
 BATCH, ROUNDS = 16, 5
+GOAL, TOO_FAR = 2.2, 0.65
+"""Times float32; and the part of it below which the run fails."""
 
 
 def sentences(count: int) -> list[str]:
@@ -74,7 +77,9 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=800)
-    texts = sentences(parser.parse_args().count)
+    parser.add_argument("--full", action="store_true", help="all sentences there are")
+    options = parser.parse_args()
+    texts = sentences(1 << 30 if options.full else options.count)
     ready = asyncio.run(fetched())
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
@@ -82,12 +87,14 @@ def main() -> int:
             shutil.copyfile(ready.directory / name, directory / name)
         plain = opened(ready, directory, build_graph(directory))
         small = opened(ready, directory, build_int8_graph(directory))
-        report(texts, plain, small)
-    return 0
+        gained = report(texts, plain, small)
+    held = gained >= GOAL
+    print(f"{'held' if held else 'missed'} int8 over float32: {gained:.2f}, target >= {GOAL}")
+    return int(gained < GOAL * TOO_FAR)
 
 
-def report(texts: list[str], plain: TextEmbedding, small: TextEmbedding) -> None:
-    """Print the table."""
+def report(texts: list[str], plain: TextEmbedding, small: TextEmbedding) -> float:
+    """Print the table; give how many times as fast int8 is."""
     units = sorted(plain.prepare([Input(text=text) for text in texts], {}))
     batches = [units[i : i + BATCH] for i in range(0, len(units), BATCH)]
     one, two = embed(plain, batches), embed(small, batches)
@@ -103,6 +110,7 @@ def report(texts: list[str], plain: TextEmbedding, small: TextEmbedding) -> None
         f"speed, times float32: median {statistics.median(ratios):.2f}"
         f" ({min(ratios):.2f} to {max(ratios):.2f})"
     )
+    return statistics.median(ratios)
 
 
 def nearest(vectors: FloatArray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Replicas beside one session: ``python tests/bench/bench_replicas.py``.
+"""Replicas beside one session.
 
 Two workers on the same two cores, one with a session of two threads and one with two replicas,
 each asked by turns with 32 requests of one text under way; MiniLM, 512 padded tokens a batch.
@@ -73,7 +73,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--full", action="store_true", help="twice the rounds")
     options = parser.parse_args()
+    options.rounds *= 2 if options.full else 1
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         print("one core: replicas have nothing to share")
