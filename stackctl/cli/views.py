@@ -265,7 +265,8 @@ def placement_lines(output: Output, found: Placement) -> Iterator[str]:
     if found.prediction_error is not None:
         yield (
             f"predicted before it was first loaded: {size(found.predicted_bytes)},"
-            f" {found.prediction_error:+.0%} off"
+            f" {abs(found.prediction_error):.0%} too"
+            f" {'much' if found.prediction_error > 0 else 'little'}"
         )
     rates = {v.device: v.rate_per_s for v in found.devices if v.rate_per_s}
     told = ", ".join(f"{rate:.0f} inputs/s on {device}" for device, rate in rates.items())

@@ -160,7 +160,7 @@ def test_why_explains_each_device(server: ControlServer, cli: Any) -> None:
     _, out, _ = cli("models", "why", "m")
 
     assert out.startswith("m needs 64.0 MiB (measured when it was last loaded)")
-    assert "predicted before it was first loaded: 80.0 MiB, +25% off\n" in out
+    assert "predicted before it was first loaded: 80.0 MiB, 25% too much\n" in out
     assert "rate: not measured yet: stackctl models tune m\n" in out
     assert "does not answer" in out
 
