@@ -149,6 +149,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._message = _Message()
+        self._started = True  # also where it begins in the read that another ends in
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request target."""
@@ -255,10 +256,11 @@ class Connection(asyncio.Protocol):
                 self._close()
             elif self._transport is not None and not self._closing:
                 self._transport.resume_reading()
-                if not self._deaf:
-                    self._arm(self._host.settings.header_timeout_s)
-                else:
+                if self._deaf:
                     self._linger()
+                elif self._message is None or self._message.call is None:
+                    self._arm(self._host.settings.header_timeout_s)
+                # else the deadline of a body that is on its way stands
         finally:
             self._task = None
             self._streaming = False

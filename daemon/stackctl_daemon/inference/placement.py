@@ -125,7 +125,7 @@ class Predictor:
 
     def save(self) -> None:
         """Write what was learned."""
-        self._file.write(dict(self._known))
+        self._file.write(self._known)
 
     def _file_bytes(self, load: wire.Load) -> int:
         if load.key not in self._sizes:

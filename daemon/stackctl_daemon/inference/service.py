@@ -18,7 +18,7 @@ import numpy as np
 
 from stackctl.contracts.device import Device
 from stackctl.contracts.model import ModelEntry
-from stackctl.errors import Invalid, ModelCorrupt, NotFound, StackctlError
+from stackctl.errors import Invalid, ModelCorrupt, NotFound, StackctlError, Unreachable
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.events import EventSink, new_event
 from stackctl_daemon.inference import protocol as wire
@@ -61,7 +61,7 @@ class _Known(NamedTuple):
 
 class _Ended(NamedTuple):
     outcomes: list[Outcome]
-    error: StackctlError | None
+    error: Exception | None
 
 
 class InferenceService:
@@ -197,10 +197,17 @@ class InferenceService:
         )
 
         async def work() -> None:
+            # Whatever becomes of it, the reader is told: also where the service closes.
+            ended = _Ended([], Unreachable(f"{task.load.name}: the daemon is ending"))
             try:
-                pieces.put_nowait(_Ended(await self._run(task), None))
+                ended = _Ended(await self._run(task), None)
             except StackctlError as err:
-                pieces.put_nowait(_Ended([], err))
+                ended = _Ended([], err)
+            except Exception as err:
+                ended = _Ended([], err)
+                raise
+            finally:
+                pieces.put_nowait(ended)
 
         running = self._tasks.spawn(work(), name="inference-stream")
         try:

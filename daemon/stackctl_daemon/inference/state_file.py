@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -23,6 +24,7 @@ class StateFile(Generic[T]):
     def __init__(self, path: Path | None, kind: type[T]) -> None:
         self._path = path
         self._kind = kind
+        self._writing = threading.Lock()
 
     def read(self) -> dict[str, T]:
         """Give what is there; empty where there is nothing, or it is damaged."""
@@ -39,19 +41,26 @@ class StateFile(Generic[T]):
     def write(self, values: dict[str, T]) -> None:
         """Replace the file: after a crash it is the old or the new one, whole.
 
+        From any thread; of several at once, the last to come writes what the values are then.
+
         Raises:
             OSError: the disk does not take it; the old file stays.
         """
         if self._path is None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = self._path.with_suffix(".new")
+        with self._writing:
+            self._replace(self._path, msgspec.json.encode(values, order="sorted"))
+
+    @staticmethod
+    def _replace(path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = path.with_suffix(".new")
         with new.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(values, order="sorted")))
+            file.write(msgspec.json.format(data))
             file.flush()
             os.fsync(file.fileno())
-        new.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
+        new.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # else a power cut may bring the old name back
         finally:

@@ -293,6 +293,49 @@ def test_silent_and_half_sent_requests_meet_their_deadlines(tmp_path: Path) -> N
     serve(tmp_path, test, DaemonSettings(header_timeout_s=0.05, body_timeout_s=0.05))
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [b"POST /v1/things HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"GET /v1/things/a HTT"],
+    ids=["body", "header"],
+)
+def test_what_follows_a_request_in_the_same_read_meets_its_own_deadline(
+    tmp_path: Path, rest: bytes
+) -> None:
+    async def test(edge: Edge) -> None:
+        edge.release.set()
+
+        got = await edge.send(get("/v1/wait").replace(b"Connection: close\r\n", b"") + rest)
+
+        assert got.count(b"HTTP/1.1 200") == 1
+        assert got.count(b"HTTP/1.1 408") == 1
+
+    serve(tmp_path, test, DaemonSettings(header_timeout_s=0.05, body_timeout_s=0.1))
+
+
+def test_a_busy_connection_is_not_cut_at_the_deadline_of_its_first_request(
+    tmp_path: Path,
+) -> None:
+    async def test(edge: Edge) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(edge.path))
+        loop, answered = asyncio.get_running_loop(), 0
+        until = loop.time() + 0.6  # three times the deadline
+        while loop.time() < until:
+            writer.write(b"GET /v1/things/a HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(size)
+            answered += 1
+        began = loop.time()
+        rest = await reader.read()
+
+        assert answered > 3
+        assert rest == b""  # silent at last, so it is closed
+        assert loop.time() - began < 5
+        writer.close()
+
+    serve(tmp_path, test, DaemonSettings(header_timeout_s=0.2, body_timeout_s=0.2))
+
+
 def test_above_the_cap_connections_wait_for_room(tmp_path: Path) -> None:
     async def test(edge: Edge) -> None:
         first = asyncio.ensure_future(edge.send(get("/v1/wait")))

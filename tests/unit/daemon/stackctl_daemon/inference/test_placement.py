@@ -16,10 +16,11 @@ from waiting import until_on_loop
 
 from stackctl.contracts.inference import LoadRequest
 from stackctl.contracts.model import ModelEntry
-from stackctl.errors import Invalid, Overloaded, StackctlError, TimedOut
+from stackctl.errors import Invalid, Overloaded, StackctlError, TimedOut, Unreachable
 from stackctl.settings import InferenceSettings
 from stackctl_daemon.devices.simulated import SimulatedBackend, SimulatedDevice
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.ask import Ask
 from stackctl_daemon.inference.placement import REPLICA_BYTES, Measured, NoRoom, Predictor
 from stackctl_daemon.inference.service import InferenceService
@@ -471,3 +472,20 @@ def test_a_prediction_is_checked_by_the_load_and_kept(tmp_path: Path) -> None:
     assert kept and (kept.memory_bytes, kept.predicted_bytes) == (230_000_000, predicted)
     predictor.forget("m")
     assert Predictor(file).measured(load, "cpu") is None
+
+
+def test_the_reader_of_a_stream_is_told_that_the_daemon_ends(tmp_path: Path) -> None:
+    async def body(it: Rig) -> None:
+        async def read() -> None:
+            async for _ in it.service.stream(Input(text="x"), model="first"):
+                pass
+
+        reading = asyncio.ensure_future(read())
+        [worker] = it.service.pool.workers
+        await until_on_loop(lambda: worker.queued == 1)
+        await it.service.close()
+
+        with pytest.raises(Unreachable, match="the daemon is ending"):
+            await asyncio.wait_for(reading, 10)
+
+    rig(tmp_path, body, gpu(0, fault="hang"))
