@@ -266,7 +266,7 @@ def script(server: ControlServer) -> None:
             "ok": True,
             "problems": [],
         },
-        ("DELETE", "/v1/models/all-minilm-l6-v2"): {},
+        ("DELETE", "/v1/models/all-minilm-l6-v2"): MODEL,
         ("POST", "/v1/models/import"): lambda body: {**MODEL, "name": body["name"]},
         ("GET", "/v1/devices"): {"items": [DEVICE], "problems": ["no NVIDIA driver"]},
         ("GET", "/v1/collections"): {"items": [COLLECTION]},

@@ -55,10 +55,10 @@ def verify(ctx: typer.Context, name: Name) -> None:
 
 @command(app, examples=["stackctl models remove all-minilm-l6-v2"])
 def remove(ctx: typer.Context, name: Name) -> None:
-    """Unload a model from devices and delete its files from this disk."""
+    """Unload the model of this very name and delete its files from this disk."""
     now = here(ctx)
-    now.client.models.remove(name)
-    now.output.show({"removed": name}, lambda r: [f"removed {name}"])
+    gone = now.client.models.remove(name)
+    now.output.show({"removed": gone.name}, lambda r: [f"removed {gone.name}"])
 
 
 @command(app, "import", examples=["stackctl models import my-model ./my-model --licence mit"])

@@ -151,7 +151,6 @@ class App:
         found, problems = hardware.list() if probe else ([], [])
         found = scale_out.with_cluster(settings.devices, found)
         loaded: list[Callable[[str], list[str]]] = []
-        aliased: list[Callable[[str], list[str]]] = []
         models = ModelService(
             settings.models,
             catalogue_dirs(),
@@ -160,7 +159,6 @@ class App:
             self.jobs,
             default_model=settings.inference.default_model,
             loaded_on=lambda name: [d for ask in loaded for d in ask(name)],
-            aliases_of=lambda name: [a for ask in aliased for a in ask(name)],
         )
         gpu = msgspec.convert(
             msgspec.structs.asdict(settings.gpu)
@@ -183,7 +181,7 @@ class App:
             ),
         )
         loaded.append(inference.loaded_on)
-        aliased.append(inference.control.aliases.of)
+        models.names.aliases = inference.control.aliases
         models.users = inference
         self.devices = DeviceService(
             settings.devices,

@@ -43,10 +43,10 @@ class ModelCalls:
         path = f"/v1/models/{quote(name, safe='')}/verify"
         return cast("ModelVerification", self._transport.request("POST", path, timeout_s=600.0))
 
-    def remove(self, name: str) -> None:
-        """Delete a model's files."""
+    def remove(self, name: str) -> Model:
+        """Delete the files of the model of this very name."""
         path = f"/v1/models/{quote(name, safe='')}"
-        self._transport.request("DELETE", path, timeout_s=120.0)
+        return cast("Model", self._transport.request("DELETE", path, timeout_s=120.0))
 
     def export(self, name: str, path: str) -> ExportedModel:
         """Write a model to a folder or a tar of the daemon's machine."""

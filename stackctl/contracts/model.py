@@ -21,6 +21,8 @@ ModelTask = Literal[
 ]
 """What a model does; ``tensor``: a graph whose tensors are asked for as they are."""
 ModelState = Literal["absent", "present", "corrupt"]
+RESERVED_NAMES = frozenset({"default", "aliases", "running", "import", "stats"})
+"""No names of models: they mean something else where a path or a command has a model's name."""
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):

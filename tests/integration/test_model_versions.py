@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,41 @@ def test_a_version_is_switched_under_load_and_nothing_fails(stack: Stack) -> Non
     assert failed == []
     assert {"1", "9", "10"} == set(found)
     assert found[-1] == "9"
+
+
+def test_every_command_means_the_same_model_by_a_name(stack: Stack, tmp_path: Path) -> None:
+    stack.ok("POST", "/v1/models/aliases/stars", {"model": "stars:1"})
+    stack.ok("POST", "/v1/models/aliases/live", {"model": "stars:9"})
+
+    # "tiny" is an alias of every version's entry: the latest.
+    for name, version in (("stars", "1"), ("live", "9"), ("tiny", "10"), ("stars:10", "10")):
+        model, tar = f"stars:{version}", tmp_path / f"{name}.tar"
+        exported = json.loads(stack.cli("models", "export", name, str(tar), "--json").stdout)
+        verified = stack.ok("POST", f"/v1/models/{name}/verify")
+        why = stack.ok("GET", f"/v1/models/{name}/why")
+
+        told = (ask(stack, name), exported["name"], verified["name"], why["model"])
+        assert told == (version, model, model, model)
+
+
+def test_remove_takes_the_very_name_of_a_model(stack: Stack) -> None:
+    before = [m["name"] for m in stack.ok("GET", "/v1/models")["items"]]
+    latest = stack.cli("models", "remove", "stars")
+    stack.ok("POST", "/v1/models/aliases/stars", {"model": "stars:1"})
+    stack.ok("POST", "/v1/models/aliases/live", {"model": "stars:9"})
+    refused = {name: stack.cli("models", "remove", name) for name in ("stars", "live", "tiny")}
+
+    assert latest.returncode == 5
+    assert '"stars" is the name of versions, 1, 9, 10: expected the very name' in latest.stderr
+    assert latest.stderr.endswith("fix: stackctl models remove stars:10\n")
+    assert {name: done.returncode for name, done in refused.items()} == dict.fromkeys(refused, 5)
+    assert refused["stars"].stderr.endswith("fix: stackctl models remove stars:1\n")
+    assert '"live" is another name of model "stars:9"' in refused["live"].stderr
+    assert refused["live"].stderr.endswith("fix: stackctl models remove stars:9\n")
+    assert [m["name"] for m in stack.ok("GET", "/v1/models")["items"]] == before
+    done = stack.cli("models", "remove", "stars:9")
+    assert (done.returncode, done.stdout) == (0, "removed stars:9\n")
+    assert stack.cli("models", "remove", "nosuch").returncode == 4
 
 
 def test_removing_the_latest_leaves_the_one_before(stack: Stack) -> None:

@@ -90,7 +90,7 @@ def load_catalogue(directories: Iterable[Path]) -> dict[str, ModelEntry]:
 
 
 def resolve(
-    entries: dict[str, ModelEntry],
+    entries: Mapping[str, ModelEntry],
     name: str,
     *,
     here: Callable[[ModelEntry], bool] = lambda entry: True,

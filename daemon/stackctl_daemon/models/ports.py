@@ -21,6 +21,22 @@ class ReadyModel(NamedTuple):
     """``tokenizer.json``; None where there is none."""
 
 
+class Aliases(Protocol):
+    """Names that users gave to models."""
+
+    def resolve(self, name: str) -> str:
+        """Give the model that a name means now; the name itself when it is no alias."""
+        ...
+
+    def of(self, model: str) -> list[str]:
+        """Give the aliases of a model."""
+        ...
+
+    def all(self) -> dict[str, str]:
+        """Give models by alias."""
+        ...
+
+
 class Users(Protocol):
     """Those who may use a model that is to go."""
 

@@ -27,8 +27,9 @@ from stackctl.contracts.model import (
 from stackctl.errors import Invalid, NotFound
 from stackctl.settings import ModelSettings
 from stackctl_daemon.jobs import JobContext, JobKind, Jobs
-from stackctl_daemon.models.catalogue import load_catalogue, resolve
+from stackctl_daemon.models.catalogue import load_catalogue
 from stackctl_daemon.models.fetch import Fetcher
+from stackctl_daemon.models.naming import Names
 from stackctl_daemon.models.package_index import PackageIndex
 from stackctl_daemon.models.ports import ReadyModel, Users
 from stackctl_daemon.models.store import Store
@@ -54,12 +55,10 @@ class ModelService:
         *,
         default_model: str = "all-minilm-l6-v2",
         loaded_on: LoadedOn = lambda name: [],
-        aliases_of: Callable[[str], list[str]] = lambda name: [],
     ):
         self._settings = settings
         self._catalogue_dirs = list(catalogue_dirs)
         self._wheels = cache_dir / "wheels"
-        self._default = default_model
         self._jobs = jobs
         self._store = Store(data_dir / "models")
         self._known: dict[str, ModelEntry] = {}
@@ -68,7 +67,8 @@ class ModelService:
         self._network = ThreadPoolExecutor(1, thread_name_prefix="models-pull")
         self.loaded_on = loaded_on
         """Set by the composition root once inference is there."""
-        self._aliases_of = aliases_of
+        self.names = Names(default_model)
+        """Their aliases are set by the composition root, as above."""
         self.users: Users | None = None
         """Set by the composition root, as above."""
         jobs.register(JobKind(PULL, self._pull, resumable=True, exclusive=lambda _: "pull"))
@@ -114,7 +114,7 @@ class ModelService:
 
         Raises:
             NotFound: no such model, or nothing of it is here.
-            Conflict: requests use it; nothing is removed.
+            Conflict: requests use it, or this is not its very name; nothing is removed.
         """
         entry = await self._on_disk(lambda: self._removable(name))
 
@@ -150,12 +150,7 @@ class ModelService:
         """Import a model from a directory; see `Store.take`."""
 
         def copy() -> ModelEntry:
-            claimed = {"default": self._default}
-            for entry in self._entries().values():
-                claimed |= dict.fromkeys((alias.lower() for alias in entry.aliases), entry.name)
-                claimed[entry.name] = entry.name
-                claimed.setdefault(entry.family, entry.name)
-            return self._store.take(request, claimed)
+            return self._store.take(request, self.names.claimed(self._entries()))
 
         entry = await self._on_disk(copy)
         return await self._on_disk(lambda: self._model(entry, imported=True))
@@ -174,14 +169,13 @@ class ModelService:
         return self._known
 
     def _entry(self, name: str) -> ModelEntry:
-        asked = self._default if name == "default" else name
-        return resolve(self._entries(), asked, here=self._is_here)
+        return self.names.find(self._entries(), name, here=self._is_here)
 
     def _is_here(self, entry: ModelEntry) -> bool:
         return self._store.state(entry) != "absent"
 
     def _removable(self, name: str) -> ModelEntry:
-        entry = self._entry(name)
+        entry = self.names.find_exact(self._entries(), name, here=self._is_here)
         if not self._store.directory(entry.name).exists():
             raise NotFound(f'model "{entry.name}" is not on this disk')
         return entry
@@ -210,7 +204,7 @@ class ModelService:
             path="" if state == "absent" else str(self._store.directory(entry.name)),
             imported=imported,
             loaded_on=self.loaded_on(entry.name),
-            aliases=[*entry.aliases, *self._aliases_of(entry.name)],
+            aliases=[*entry.aliases, *self.names.aliases.of(entry.name)],
         )
 
     async def _pull(self, context: JobContext, params: dict[str, Any]) -> dict[str, Any]:
