@@ -161,6 +161,33 @@ def test_remove_takes_the_very_name_of_a_model(stack: Stack) -> None:
     assert stack.cli("models", "remove", "nosuch").returncode == 4
 
 
+def test_a_name_that_means_something_else_is_no_models(stack: Stack, tmp_path: Path) -> None:
+    stack.ok("POST", "/v1/models/aliases/run", {"model": "stars:9"})
+    listed = stack.ok("GET", "/v1/models")
+
+    def refused(name: str) -> tuple[int, str]:
+        done = stack.cli("models", "import", name, str(tmp_path / "1"))
+        return done.returncode, done.stderr
+
+    # The default model's own aliases and name, and what paths and users say.
+    assert refused("running")[0] == refused("default")[0] == 2
+    assert refused("minilm") == (
+        5,
+        'error: "minilm" is an alias of model "all-minilm-l6-v2", expected a name that is free\n'
+        f"fix: stackctl models import my-minilm {tmp_path / '1'}\n",
+    )
+    assert refused("run") == (
+        5,
+        'error: "run" is an alias of model "stars:9", expected a name that is free\n'
+        "fix: stackctl models alias run --remove\n",
+    )
+    assert refused("stars")[0] == refused("magika:2")[0] == 5
+    assert stack.ok("GET", "/v1/models") == listed
+    assert stack.request("POST", "/v1/models/aliases/running", {"model": "stars:9"})[0] == 400
+    # An alias may be what a path says after a model's name.
+    assert ask(stack, "run") == "9"
+
+
 def test_removing_the_latest_leaves_the_one_before(stack: Stack) -> None:
     assert ask(stack, "stars") == "10"
     assert stack.cli("models", "remove", "stars:10").returncode == 0

@@ -142,6 +142,8 @@ class Registry:
                 self._plain[route.method, route.path] = route
             pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
             self._patterns.append((re.compile(pattern), route))
+        # Where a path fits two, the one that spells it out is meant.
+        self._patterns.sort(key=lambda known: [p[:1] == "{" for p in known[1].path.split("/")])
 
     def shape(self, path: str) -> ErrorShape | None:
         """Give how an error of a path without a route is written; None: our own way."""

@@ -21,6 +21,7 @@ from stackctl.contracts.inference import (
     UnloadReply,
 )
 from stackctl.contracts.job import Job
+from stackctl.contracts.model import RESERVED_NAMES
 from stackctl.errors import Conflict, Failed, Invalid, NotFound
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.calibration import Knees, Row, tuned_as
@@ -232,9 +233,11 @@ class ModelControl:
             Conflict: the alias is a model's own name.
             Invalid: it cannot be a name.
         """
-        if alias == "default" or not alias.strip() or len(alias) > 200 or alias != alias.strip():
+        reserved = alias in RESERVED_NAMES
+        if reserved or not alias.strip() or len(alias) > 200 or alias != alias.strip():
+            others = ", ".join(sorted(RESERVED_NAMES))
             raise Invalid(
-                f'"{alias}" cannot be an alias, expected a name other than "default"',
+                f'"{alias[:80]}" cannot be an alias, expected a name other than {others}',
                 hint="stackctl config show" if alias == "default" else "",
             )
         async with self._switching:

@@ -147,10 +147,12 @@ class ModelService:
         return await self._on_disk(write)
 
     async def take(self, request: ModelImport) -> Model:
-        """Import a model from a directory; see `Store.take`."""
+        """Import a model from a directory; see `Names.check_free` and `Store.take`."""
 
         def copy() -> ModelEntry:
-            return self._store.take(request, self.names.claimed(self._entries()))
+            entries = self._entries()
+            self.names.check_free(entries, request)
+            return self._store.take(request, self.names.claimed(entries))
 
         entry = await self._on_disk(copy)
         return await self._on_disk(lambda: self._model(entry, imported=True))
