@@ -260,6 +260,8 @@ def script(server: ControlServer) -> None:
         ("POST", "/v1/config/reload"): {"values": {}, "sources": ["defaults", "/c.toml"]},
         ("POST", "/v1/repair"): lambda body: {"area": body["area"], "actions": ["rebuilt it"]},
         ("GET", "/v1/models"): {"items": [MODEL]},
+        ("GET", "/v1/models/default"): MODEL,
+        ("GET", "/v1/models/minilm"): MODEL,
         ("POST", "/v1/models/default/pull"): (202, job("succeeded", kind="models.pull")),
         ("POST", "/v1/models/all-minilm-l6-v2/verify"): {
             "name": "all-minilm-l6-v2",

@@ -63,7 +63,7 @@ complete -c stackctl -n '__stackctl_at collections remove' -a '(stackctl __compl
 complete -c stackctl -n '__stackctl_at models' -a list -d 'List the catalogue and what is on this disk.'
 complete -c stackctl -n '__stackctl_at models' -a pull -d 'Fetch a model and check every byte of it.'
 complete -c stackctl -n '__stackctl_at models' -a verify -d 'Read every byte of a model again and compare it with the catalogue.'
-complete -c stackctl -n '__stackctl_at models' -a remove -d 'Unload a model from devices and delete its files from this disk.'
+complete -c stackctl -n '__stackctl_at models' -a remove -d 'Unload the model of this very name and delete its files from this disk.'
 complete -c stackctl -n '__stackctl_at models' -a import -d 'Take a model from a folder of this machine, or from a tar that export wrote.'
 complete -c stackctl -n '__stackctl_at models' -a export -d 'Write a model with its entry to a folder or a tar that import takes elsewhere.'
 complete -c stackctl -n '__stackctl_at models' -a load -d 'Load a model before it is asked for, or change how a loaded one is kept.'

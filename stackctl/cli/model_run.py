@@ -21,7 +21,7 @@ from stackctl.cli.context import Here
 from stackctl.cli.model_inputs import Given, example
 from stackctl.cli.progress import follow
 from stackctl.cli.text import clean, size
-from stackctl.client.view import encode, mapping
+from stackctl.client.view import encode
 from stackctl.errors import Invalid, ModelCorrupt, NotFound
 
 if TYPE_CHECKING:
@@ -50,18 +50,13 @@ def find(here: Here, name: str, *, pull: bool = False) -> Model:
         NotFound: there is no such model, or it is not here.
         ModelCorrupt: its files are damaged.
     """
-    wanted = name
-    if name == "default":
-        values = mapping(mapping(here.client.system.config().values).get("inference"))
-        wanted = str(values.get("default_model") or name)
-    models = here.client.models.list().items
-    found = next((m for m in models if m.name == wanted), None)
-    found = found or next((m for m in models if wanted in m.aliases), None)
-    if found is None:
-        names = [n for m in models for n in (m.name, *m.aliases)]
+    try:
+        found = here.client.models.show(name)
+    except NotFound as err:
+        names = [n for m in here.client.models.list().items for n in (m.name, *m.aliases)]
         close = get_close_matches(name, names, n=1)
         meant = f'; did you mean "{close[0]}"?' if close else ""
-        raise NotFound(f'no model "{name}" in the catalogue{meant}', hint="stackctl models list")
+        raise NotFound(f"{err.message}{meant}", hint=err.hint) from err
     if found.state == "present":
         return found
     fix = f"stackctl models pull {found.name}"

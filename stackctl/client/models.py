@@ -33,6 +33,10 @@ class ModelCalls:
         """The catalogue beside what is on this disk."""
         return cast("ModelList", self._transport.request("GET", "/v1/models"))
 
+    def show(self, name: str) -> Model:
+        """Give the model that a name, an alias or ``default`` means."""
+        return cast("Model", self._transport.request("GET", f"/v1/models/{quote(name, safe='')}"))
+
     def pull(self, name: str) -> Job:
         """Start to fetch a model; ``default`` names the configured one."""
         path = f"/v1/models/{quote(name, safe='')}/pull"

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from harness import Stack
+from tiny_model import WIDTH, write_graph, write_tokenizer
 
 from stackctl.settings import Settings
 
@@ -47,6 +48,22 @@ def test_every_command_of_the_tutorial_runs(stack: Stack, tmp_path: Path) -> Non
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         if "search" in line and "pdf" not in line:
             assert "keys.md" in done.stdout, line
+
+
+def test_the_guides_versions_begin_with_nothing(bare_stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    write_tokenizer(folder)
+    write_graph(folder, pooled=True)
+    entry = f'adapter = "text-embedding"\ndimensions = {WIDTH}\nmax_tokens = 8\n'
+    (folder / "entry.toml").write_text(entry)
+    [block] = [b for b in _blocks("models.md", "sh") if "import safety:1" in b]
+
+    for line in block.splitlines():
+        # The model is one of texts here, and reads the file's name.
+        _, *words = line.replace("./my-model", str(folder)).split()
+        done = bare_stack.cli(*words)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))

@@ -72,6 +72,22 @@ def test_versions_are_held_and_asked_side_by_side(stack: Stack) -> None:
     assert {"stars:1", "stars:9", "stars:10"} <= listed
 
 
+def test_run_and_bench_take_the_name_that_versions_share(stack: Stack) -> None:
+    ran = stack.cli("models", "run", "stars", "river", "--json")
+    measured = stack.cli(
+        "models", "bench", "stars", "--concurrency", "1", "--seconds", "0.1", "--json"
+    )
+    stack.ok("POST", "/v1/models/aliases/stars", {"model": "stars:1"})
+    switched = stack.cli("models", "run", "stars", "river", "--json")
+    unknown = stack.cli("models", "run", "star", "river")
+
+    assert ran.returncode == 0, ran.stderr
+    assert signs(json.loads(ran.stdout)["items"][0]["vector"]) == "10"
+    assert json.loads(measured.stdout)["items"][0]["requests"] > 0, measured.stderr
+    assert signs(json.loads(switched.stdout)["items"][0]["vector"]) == "1"
+    assert (unknown.returncode, 'no model "star" in the catalogue' in unknown.stderr) == (4, True)
+
+
 def test_the_inference_protocol_tells_and_takes_versions(stack: Stack) -> None:
     described = stack.ok("GET", "/v2/models/stars")
     one = infer(stack, "stars/versions/9")

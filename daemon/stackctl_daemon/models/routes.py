@@ -22,6 +22,9 @@ def routes(service: ModelService) -> list[Route]:
     async def list_models(request: Request) -> Reply:
         return Reply(await service.list())
 
+    async def show(request: Request) -> Reply:
+        return Reply(await service.show(request.params["name"]))
+
     async def pull(request: Request) -> Reply:
         return Reply(await service.pull(request.params["name"]), status=202)
 
@@ -41,6 +44,11 @@ def routes(service: ModelService) -> list[Route]:
         Route(
             "models.list", "GET", "/v1/models", "read", list_models,
             "List the models of the catalogue and what is on this disk.", reply=ModelList,
+        ),
+        Route(
+            "models.show", "GET", "/v1/models/{name}", "read", show,
+            "Give the model that a name, an alias or `default` means.",
+            reply=Model, errors=(NotFound,),
         ),
         Route(
             "models.pull", "POST", "/v1/models/{name}/pull", "operate", pull,

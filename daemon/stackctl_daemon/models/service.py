@@ -82,6 +82,19 @@ class ModelService:
         """Give every known model beside what is on this disk."""
         return await self._on_disk(self._list)
 
+    async def show(self, name: str) -> Model:
+        """Give the model that a name means beside what is on this disk.
+
+        Raises:
+            NotFound: the catalogue has no such model.
+        """
+
+        def look() -> Model:
+            entry = self._entry(name)
+            return self._model(entry, imported=entry.name in self._store.imported())
+
+        return await self._on_disk(look)
+
     async def ready(self, name: str) -> ReadyModel:
         """Give a verified model by name, alias or ``default``; see `Store.ready`."""
         return await self._on_disk(lambda: self._store.ready(self._entry(name)))

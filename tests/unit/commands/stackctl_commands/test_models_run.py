@@ -59,6 +59,11 @@ def server(own_home: Path) -> Iterator[ControlServer]:
         (own_home / "run").chmod(0o700)
         script(running)
         running.routes["GET", "/v1/models"] = {"items": MODELS}
+        running.routes |= {("GET", f"/v1/models/{model['name']}"): model for model in MODELS}
+        running.routes["GET", "/v1/models/all-minilm"] = (
+            404,
+            error("not_found", 'no model "all-minilm" in the catalogue', "stackctl models list"),
+        )
         yield running
 
 
@@ -225,7 +230,7 @@ def test_a_refusal_names_the_file_and_not_its_number(
 ) -> None:
     sound = tmp_path / "a sound.wav"
     sound.write_bytes(b"RIFF")
-    server.routes["GET", "/v1/models"] = {"items": [{**MODELS[4], "state": "present"}]}
+    server.routes["GET", "/v1/models/listener"] = {**MODELS[4], "state": "present"}
     refusal = error("invalid", "input 0 is no sound", "ffmpeg -i INPUT out.wav")
     server.routes["POST", "/v1/models/listener/run"] = (400, refusal)
 
