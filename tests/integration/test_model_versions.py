@@ -114,6 +114,24 @@ def test_the_inference_protocol_tells_and_takes_versions(stack: Stack) -> None:
     assert stack.request("GET", f"/v2/models/stars/versions/{digest[:4]}")[0] == 404
 
 
+def test_a_path_with_two_versions_is_refused(stack: Stack) -> None:
+    stack.ok("POST", "/v1/models/aliases/live", {"model": "stars:9"})
+    stack.ok("POST", "/v1/models/aliases/stars", {"model": "stars:1"})
+
+    def told(path: str) -> tuple[int, str]:
+        status, reply = stack.request("GET", f"/v2/models/{path}")
+        return status, reply.get("error", reply.get("versions", [""])[-1])
+
+    for name in ("stars:9", "live"):
+        assert told(f"{name}/versions/10") == (
+            404,
+            f'model "{name}" is version 9, not 10: expected the name that versions share, "stars"',
+        )
+        assert told(f"{name}/versions/9") == (200, "9")
+        assert infer(stack, f"{name}/versions/9")[0] == "9"
+    assert infer(stack, "stars/versions/10")[0] == infer(stack, "tiny/versions/10")[0] == "10"
+
+
 def test_a_version_is_switched_under_load_and_nothing_fails(stack: Stack) -> None:
     stack.ok("POST", "/v1/models/aliases/stars", {"model": "stars:1"})
     ended, found, failed = threading.Event(), list[str](), list[Any]()

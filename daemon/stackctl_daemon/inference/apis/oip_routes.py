@@ -265,13 +265,19 @@ class _Site:
         return Reply(StatisticsReply([_told(name, self._statistics.models.get(name, Count()))]))
 
     async def _entry(self, request: Request) -> ModelEntry:
-        entry = await self._service.entry(request.params["model"])
+        name = request.params["model"]
+        entry = await self._service.entry(name)
         version = request.params.get("version", "")
         if not version or version == _version(entry):
             return entry
         digest = (await self._service.load_of(entry.name)).key.rpartition("@")[2]
         if len(version) >= MIN_DIGEST and digest.startswith(version):
             return entry
+        if name not in (entry.family, *entry.aliases):  # these alone are of all versions
+            raise NotFound(
+                f'model "{name[:80]}" is version {_version(entry)}, not {version[:40]}:'
+                f' expected the name that versions share, "{entry.family}"'
+            )
         try:
             return await self._service.entry(f"{entry.family}:{version}")
         except NotFound as err:
