@@ -20,6 +20,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(:[a-z0-9][a-z0-9._-]{0,31})?")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+PRE_RELEASES = ("dev", "nightly", "snapshot", "alpha", "beta", "pre", "preview", "rc")
+"""Words of versions that come before the one that they lead to, in this order."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _MOMENTS = (datetime, date, time)
 
@@ -116,10 +118,22 @@ def resolve(
     raise NotFound(f'no model "{shown}" in the catalogue', hint="stackctl models list")
 
 
-def version_order(version: str) -> list[tuple[int, int, str]]:
-    """Give what versions are sorted by: numbers in them count as numbers, so 10 is after 9."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", version)
-    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts]
+def version_order(version: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Give what versions are sorted by.
+
+    Numbers in them count as numbers, so 10 is after 9; a part of `PRE_RELEASES` comes before
+    the end of a version, so 2-rc1 is before 2, and any other word after it: 2-int8 is after 2.
+    """
+    parts = re.findall(r"[0-9]+|[a-z]+", version)
+    return [*map(_rank, parts), (1, 0, "")], version
+
+
+def _rank(part: str) -> tuple[int, int, str]:
+    if part.isdecimal():
+        return 3, int(part), ""
+    if part in PRE_RELEASES:
+        return 0, PRE_RELEASES.index(part), ""
+    return 2, 0, part
 
 
 def to_toml(entry: ModelEntry) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tomllib
 from datetime import UTC
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,24 @@ def test_a_model_of_the_very_name_is_meant_before_any_version_of_it() -> None:
 
 
 def test_versions_are_ordered_as_people_count() -> None:
-    told = ["2", "rc10", "1.10", "rc", "1.2", "rc2"]
+    told = ["2", "rc10", "1.10", "rc", "1.2", "rc2", "1", "v10", "v9"]
 
-    assert sorted(told, key=version_order) == ["rc", "rc2", "rc10", "1.2", "1.10", "2"]
+    assert sorted(told, key=version_order) == [
+        "rc", "rc2", "rc10", "v9", "v10", "1", "1.2", "1.10", "2"
+    ]  # fmt: skip
+
+
+def test_a_version_comes_after_what_leads_to_it() -> None:
+    told = ["2-int8", "2", "2-rc.1", "2-rc10", "2-beta", "2-alpha2", "2.dev1", "2.1-rc1", "2.1"]
+
+    assert sorted(told, key=version_order) == [
+        "2.dev1", "2-alpha2", "2-beta", "2-rc.1", "2-rc10", "2", "2-int8", "2.1-rc1", "2.1"
+    ]  # fmt: skip
+    assert resolve(named("pr:2", "pr:2-rc1"), "pr").name == "pr:2"
+
+
+@given(st.lists(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,31}", fullmatch=True), unique=True))
+def test_no_two_versions_are_the_same_in_order(versions: list[str]) -> None:
+    keys = sorted(map(version_order, versions))
+
+    assert all(one < other for one, other in pairwise(keys))
