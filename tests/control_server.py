@@ -269,7 +269,11 @@ def script(server: ControlServer) -> None:
             "problems": [],
         },
         ("DELETE", "/v1/models/all-minilm-l6-v2"): MODEL,
-        ("POST", "/v1/models/import"): lambda body: {**MODEL, "name": body["name"]},
+        ("POST", "/v1/models/import"): lambda body: {
+            **MODEL,
+            "name": body["name"],
+            "aliases_taken": [],
+        },
         ("GET", "/v1/devices"): {"items": [DEVICE], "problems": ["no NVIDIA driver"]},
         ("GET", "/v1/collections"): {"items": [COLLECTION]},
         ("GET", "/v1/collections/default"): COLLECTION,

@@ -72,6 +72,8 @@ def import_(
     now = here(ctx)
     model = now.client.models.take(name, absolute([str(path)])[0], licence=licence)
     now.output.show(model, lambda m: [f"imported {m.name} into {m.path}"])
+    if model.aliases_taken:
+        now.output.note(f"left out, as they mean something else: {', '.join(model.aliases_taken)}")
 
 
 @command(

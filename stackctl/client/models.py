@@ -20,7 +20,13 @@ if TYPE_CHECKING:
         UnloadReply,
     )
     from stackctl.contracts.job import Job
-    from stackctl.contracts.model import ExportedModel, Model, ModelList, ModelVerification
+    from stackctl.contracts.model import (
+        ExportedModel,
+        ImportedModel,
+        Model,
+        ModelList,
+        ModelVerification,
+    )
 
 
 class ModelCalls:
@@ -59,12 +65,11 @@ class ModelCalls:
         )
         return cast("ExportedModel", reply)
 
-    def take(self, name: str, path: str, *, licence: str = "unknown") -> Model:
+    def take(self, name: str, path: str, *, licence: str = "unknown") -> ImportedModel:
         """Import a model from a directory or a tar of the daemon's machine."""
         body = {"name": name, "path": path, "licence": licence}
-        return cast(
-            "Model", self._transport.request("POST", "/v1/models/import", body, timeout_s=600.0)
-        )
+        reply = self._transport.request("POST", "/v1/models/import", body, timeout_s=600.0)
+        return cast("ImportedModel", reply)
 
     def load(
         self,

@@ -97,6 +97,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Other names of it, those of the catalogue and those that were given here."""
 
 
+class ImportedModel(Model, frozen=True, kw_only=True):
+    """A model that was taken."""
+
+    aliases_taken: list[str] = []
+    """Aliases of its ``entry.toml`` that mean something else here: it was not given these."""
+
+
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     """Models, by name."""
 

@@ -57,6 +57,26 @@ def test_an_exported_model_runs_on_another_machine(
         assert embed(other, "tiny") == here
 
 
+def test_an_exported_model_is_taken_under_a_second_name(
+    bare_stack: Stack, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "entry.toml").write_text(f'{ENTRY}aliases = ["small"]\n')
+    assert bare_stack.cli("models", "import", "tiny", str(folder)).returncode == 0
+    assert bare_stack.cli("models", "export", "tiny", str(tmp_path / "t.tar")).returncode == 0
+
+    second = bare_stack.cli("models", "import", "second", str(tmp_path / "t.tar"))
+    third = bare_stack.cli("models", "import", "third", str(tmp_path / "t.tar"), "--json")
+
+    assert (second.returncode, second.stderr) == (
+        0,
+        "left out, as they mean something else: small\n",
+    )
+    assert json.loads(third.stdout)["aliases_taken"] == ["small"]
+    assert bare_stack.ok("GET", "/v1/models/small")["name"] == "tiny"
+    assert bare_stack.ok("GET", "/v1/models/second")["aliases"] == []
+    assert embed(bare_stack, "second") == embed(bare_stack, "tiny")
+
+
 def test_a_removed_model_leaves_devices_aliases_and_what_was_measured(
     bare_stack: Stack, folder: Path
 ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import msgspec
 
 from stackctl.contracts.model import ModelEntry, ModelFile, ModelImport, ModelTask
 from stackctl.errors import Invalid
-from stackctl_daemon.models.catalogue import is_file_name
+from stackctl_daemon.models.catalogue import check_alias, is_file_name
 from stackctl_daemon.models.download import hash_file
 from stackctl_daemon.models.intake import check_inside, is_there
 
@@ -130,6 +130,22 @@ def names_of(source: Path, model: str, description: Description | None) -> list[
     if is_there(source / _TOKENIZER):
         return _whole(source, [*names, _TOKENIZER, _CONFIG], model)
     return [*names, _CONFIG] if is_there(source / _CONFIG) else names
+
+
+def own_aliases(aliases: Sequence[str], model: str, claimed: Mapping[str, str]) -> list[str]:
+    """Give those aliases that no other model has; versions share theirs.
+
+    Args:
+        aliases: of a description.
+        model: the name of the model that is imported.
+        claimed: models by the names and aliases, in small letters, that are theirs.
+
+    Raises:
+        Invalid: one cannot be an alias.
+    """
+    family = model.partition(":")[0]
+    owners = [(alias, claimed.get(check_alias(alias).lower(), family)) for alias in aliases]
+    return [alias for alias, owner in owners if owner.partition(":")[0] == family]
 
 
 def make_entry(

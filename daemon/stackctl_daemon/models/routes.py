@@ -5,6 +5,7 @@ from __future__ import annotations
 from stackctl.contracts.job import Job
 from stackctl.contracts.model import (
     ExportedModel,
+    ImportedModel,
     Model,
     ModelExport,
     ModelImport,
@@ -66,7 +67,8 @@ def routes(service: ModelService) -> list[Route]:
         ),
         Route(
             "models.import", "POST", "/v1/models/import", "admin", take,
-            "Take a model from a directory or a tar.", body=ModelImport, reply=Model, status=201,
+            "Take a model from a directory or a tar.",
+            body=ModelImport, reply=ImportedModel, status=201,
             errors=(Conflict, Invalid, DiskFull), durable=True, timeout_s=600,
         ),
         Route(

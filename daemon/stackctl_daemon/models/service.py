@@ -14,9 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from stackctl.contracts.job import Job
 from stackctl.contracts.model import (
     ExportedModel,
+    ImportedModel,
     Model,
     ModelEntry,
     ModelExport,
@@ -159,16 +162,19 @@ class ModelService:
 
         return await self._on_disk(write)
 
-    async def take(self, request: ModelImport) -> Model:
+    async def take(self, request: ModelImport) -> ImportedModel:
         """Import a model from a directory; see `Names.check_free` and `Store.take`."""
+
+        taken: list[str] = []
 
         def copy() -> ModelEntry:
             entries = self._entries()
             self.names.check_free(entries, request)
-            return self._store.take(request, self.names.claimed(entries))
+            return self._store.take(request, self.names.claimed(entries), on_taken=taken.append)
 
         entry = await self._on_disk(copy)
-        return await self._on_disk(lambda: self._model(entry, imported=True))
+        model = await self._on_disk(lambda: self._model(entry, imported=True))
+        return ImportedModel(**msgspec.structs.asdict(model), aliases_taken=taken)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)

@@ -29,11 +29,17 @@ from stackctl_daemon.models.bert_graph import (
 from stackctl_daemon.models.bert_int8_graph import GRAPH_FILE as INT8_FILE
 from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
 from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_problem
-from stackctl_daemon.models.catalogue import check_alias, check_name, read_entry, to_toml
+from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
 from stackctl_daemon.models.exporting import export
 from stackctl_daemon.models.fetch import sync_directory
-from stackctl_daemon.models.importing import ENTRY, make_entry, names_of, read_description
+from stackctl_daemon.models.importing import (
+    ENTRY,
+    make_entry,
+    names_of,
+    own_aliases,
+    read_description,
+)
 from stackctl_daemon.models.intake import copy_in, opened
 from stackctl_daemon.models.ports import ReadyModel
 from stackctl_daemon.models.whisper_graph import (
@@ -181,16 +187,23 @@ class Store:
         shutil.rmtree(trash, ignore_errors=True)
         return True
 
-    def take(self, request: ModelImport, claimed: Mapping[str, str] | None = None) -> ModelEntry:
+    def take(
+        self,
+        request: ModelImport,
+        claimed: Mapping[str, str] | None = None,
+        *,
+        on_taken: Callable[[str], None] = lambda alias: None,
+    ) -> ModelEntry:
         """Copy a model from a directory or a tar, with the entry that `importing` makes of it.
 
         Args:
             request: its name, and where it is.
             claimed: models by the names and aliases that are theirs.
+            on_taken: called with each alias of its entry that is another's, and so left out.
 
         Raises:
             Invalid: it is not a model of a kind that we know, or not of plain files.
-            Conflict: a model of this name is here, an alias is another's, or a file changed.
+            Conflict: a model of this name is here, or a file changed.
             DiskFull: there is no space; nothing is left behind.
         """
         target = self.directory(request.name)
@@ -202,7 +215,7 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         with opened(Path(request.path), self.root) as source:
             try:
-                return self._take(request, source, target, claimed or {})
+                return self._take(request, source, target, claimed or {}, on_taken)
             except (Invalid, Conflict) as err:
                 if source == Path(request.path):
                     raise
@@ -222,16 +235,20 @@ class Store:
         return export(entry, self.directory(entry.name), target)
 
     def _take(
-        self, request: ModelImport, source: Path, target: Path, claimed: Mapping[str, str]
+        self,
+        request: ModelImport,
+        source: Path,
+        target: Path,
+        claimed: Mapping[str, str],
+        on_taken: Callable[[str], None],
     ) -> ModelEntry:
         description = read_description(source)
-        for alias in description.aliases if description else ():
-            owner = claimed.get(check_alias(alias).lower(), request.name)
-            if owner.partition(":")[0] != request.name.partition(":")[0]:
-                raise Conflict(
-                    f'alias "{alias}" of {source / ENTRY} is one of model "{owner}"',
-                    hint=f"${{EDITOR:-vi}} {shlex.quote(str(source / ENTRY))}",
-                )
+        if description:
+            own = own_aliases(description.aliases, request.name, claimed)
+            for alias in description.aliases:
+                if alias not in own:
+                    on_taken(alias)
+            description = msgspec.structs.replace(description, aliases=own)
         names = names_of(source, request.name, description)
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=self.root))
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stackctl.contracts.model import ModelEntry, ModelImport
-from stackctl.errors import Conflict, Invalid
+from stackctl.errors import Invalid
 from stackctl_daemon.inference.adapters import ADAPTERS
 from stackctl_daemon.models.importing import TASKS
 from stackctl_daemon.models.store import Store
@@ -134,10 +134,12 @@ def test_an_alias_of_another_model_is_not_taken(source: Path) -> None:
     store = Store(source.parent / "models")
     request = ModelImport(name="mine", path=str(source))
 
-    with pytest.raises(Conflict, match=r'alias "Whisper-1" of .* is one of model "whisper"'):
-        store.take(request, {"whisper-1": "whisper"})
-    assert store.imported() == {}
-    assert store.take(request, {"own": "mine"}).aliases == ["Own", "Whisper-1"]
+    taken: list[str] = []
+    claimed = {"own": "mine:2", "whisper-1": "whisper"}
+    entry = store.take(request, claimed, on_taken=taken.append)
+
+    assert (entry.aliases, taken) == (["Own"], ["Whisper-1"])
+    assert store.imported() == {"mine": entry}
 
 
 @pytest.mark.parametrize("alias", ["../x", "a/b/c", "", "a b", "/etc"])
