@@ -13,6 +13,7 @@ from stackctl.cli.files import absolute
 from stackctl.cli.group import command, group
 from stackctl.cli.progress import follow
 from stackctl.cli.text import size
+from stackctl.errors import Invalid, NotFound
 from stackctl_commands import models_run
 from stackctl_commands.index import INDEX
 
@@ -194,11 +195,15 @@ def alias(
 ) -> None:
     """List aliases, or switch one to another model without a request that fails."""
     now = here(ctx)
-    if not name or (not model and not remove):
-        found = [a for a in now.client.models.aliases().items if name in ("", a.alias)]
+    calls = now.client.models
+    if remove and (model or not name):
+        raise Invalid("--remove takes the alias alone", hint="stackctl models alias")
+    if not model and not remove:
+        found = [a for a in calls.aliases().items if name in ("", a.alias)]
+        if name and not found:
+            raise NotFound(f'no alias "{name}"', hint="stackctl models alias")
         now.output.items(found, views.ALIASES, empty="no aliases")
         return
-    calls = now.client.models
     done = calls.drop_alias(name) if remove else calls.switch(name, model)
     now.output.show(done, lambda a: [f"{a.alias} means {a.model or 'nothing'}"])
 

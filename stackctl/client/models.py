@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from stackctl.client.transport import Transport
+from stackctl.errors import Invalid
 
 if TYPE_CHECKING:
     from stackctl.contracts.inference import (
@@ -41,22 +42,20 @@ class ModelCalls:
 
     def show(self, name: str) -> Model:
         """Give the model that a name, an alias or ``default`` means."""
-        return cast("Model", self._transport.request("GET", f"/v1/models/{quote(name, safe='')}"))
+        return cast("Model", self._transport.request("GET", _path(name)))
 
     def pull(self, name: str) -> Job:
         """Start to fetch a model; ``default`` names the configured one."""
-        path = f"/v1/models/{quote(name, safe='')}/pull"
-        return cast("Job", self._transport.request("POST", path))
+        return cast("Job", self._transport.request("POST", _path(name, "pull")))
 
     def verify(self, name: str) -> ModelVerification:
         """Read every byte of a model and compare it with the catalogue."""
-        path = f"/v1/models/{quote(name, safe='')}/verify"
-        return cast("ModelVerification", self._transport.request("POST", path, timeout_s=600.0))
+        reply = self._transport.request("POST", _path(name, "verify"), timeout_s=600.0)
+        return cast("ModelVerification", reply)
 
     def remove(self, name: str) -> Model:
         """Delete the files of the model of this very name."""
-        path = f"/v1/models/{quote(name, safe='')}"
-        return cast("Model", self._transport.request("DELETE", path, timeout_s=120.0))
+        return cast("Model", self._transport.request("DELETE", _path(name), timeout_s=120.0))
 
     def export(self, name: str, path: str) -> ExportedModel:
         """Write a model to a folder or a tar of the daemon's machine."""
@@ -115,16 +114,13 @@ class ModelCalls:
     def switch(self, alias: str, model: str) -> Alias:
         """Let an alias mean a model from now on."""
         reply = self._transport.request(
-            "POST",
-            f"/v1/models/aliases/{quote(alias, safe='')}",
-            {"model": model},
-            timeout_s=600.0,
+            "POST", _path("aliases", alias), {"model": model}, timeout_s=600.0
         )
         return cast("Alias", reply)
 
     def drop_alias(self, alias: str) -> Alias:
         """Forget an alias."""
-        reply = self._transport.request("DELETE", f"/v1/models/aliases/{quote(alias, safe='')}")
+        reply = self._transport.request("DELETE", _path("aliases", alias))
         return cast("Alias", reply)
 
     def run(
@@ -161,5 +157,12 @@ class ModelCalls:
         return cast("Iterator[RunPart]", found)
 
 
-def _path(name: str, verb: str) -> str:
-    return f"/v1/models/{quote(name, safe='')}/{verb}"
+def _path(*parts: str) -> str:
+    """Give the path of a model, or of what one does to it.
+
+    Raises:
+        Invalid: a name is empty, and the path would be another's.
+    """
+    if not all(parts):
+        raise Invalid('"" is not the name of a model', hint="stackctl models list")
+    return "/".join(("/v1/models", *(quote(part, safe="") for part in parts)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_server import ControlServer, error, job, script
+from control_server import MODEL, ControlServer, error, job, script
 
 from stackctl.cli.run import run
 from stackctl_commands.index import INDEX
@@ -174,6 +174,39 @@ def test_alias_lists_switches_and_forgets(server: ControlServer, cli: Any) -> No
     assert "live" in cli("models", "alias")[1]
     assert cli("models", "alias", "live", "m")[1] == "live means m\n"
     assert cli("models", "alias", "live", "--remove")[1] == "live means nothing\n"
+
+
+def test_alias_says_what_is_wrong(server: ControlServer, cli: Any) -> None:
+    live = {"alias": "live", "model": "m", "previous": ""}
+    server.routes["GET", "/v1/models/aliases"] = {"items": [live]}
+
+    unknown, alone, both = (
+        cli("models", "alias", *words)
+        for words in (["nosuch"], ["--remove"], ["live", "m", "--remove"])
+    )
+
+    fix = "fix: stackctl models alias\n"
+    assert unknown == (4, "", f'error: no alias "nosuch"\n{fix}')
+    assert alone == both == (2, "", f"error: --remove takes the alias alone\n{fix}")
+    assert all(method == "GET" for method, _, _ in server.seen)
+
+
+@pytest.mark.parametrize("words", ["verify", "remove", "unload", "pull", "run", "tune", "export"])
+def test_an_empty_name_is_no_models(server: ControlServer, cli: Any, words: str) -> None:
+    more = ["/nowhere.tar"] if words == "export" else []
+
+    status, out, err = cli("models", words, "", *more)
+
+    assert (status, out) == (2, "")
+    assert err == 'error: "" is not the name of a model\nfix: stackctl models list\n'
+    assert [path for _, path, _ in server.seen if path.startswith("/v1/models")] == []
+
+
+def test_remove_prints_what_the_daemon_removed(server: ControlServer, cli: Any) -> None:
+    server.routes["DELETE", "/v1/models/m%3A2"] = {**MODEL, "name": "m:2"}
+
+    assert cli("models", "remove", "m:2")[:2] == (0, "removed m:2\n")
+    assert json.loads(cli("models", "remove", "m:2", "--json")[1]) == {"removed": "m:2"}
 
 
 def test_tune_prints_what_was_measured(server: ControlServer, cli: Any) -> None:
