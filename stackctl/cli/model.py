@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from stackctl.cli.context import Here
 from stackctl.cli.progress import follow
-from stackctl.client.view import mapping
 from stackctl.errors import NotFound
 
 
@@ -14,12 +13,10 @@ def need_default(here: Here) -> None:
     Raises:
         ModelFetchFailed: no source gave it.
     """
-    inference = mapping(mapping(here.client.system.config().values).get("inference"))
-    name = inference.get("default_model")
     try:
-        states = {model.name: model.state for model in here.client.models.list().items}
+        model = here.client.models.show("default")
     except NotFound:
         return  # a daemon of search alone: its models are another daemon's
-    if name in states and states[name] != "present":
-        here.output.note(f"fetching the model {name}, once")
+    if model.state != "present":
+        here.output.note(f"fetching the model {model.name}, once")
         follow(here, here.client.models.pull("default"))

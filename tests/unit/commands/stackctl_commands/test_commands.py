@@ -179,7 +179,7 @@ def test_names_that_are_not_utf8_travel(cli: Cli, server: ControlServer, tmp_pat
 
 
 def test_an_absent_model_is_pulled_first(cli: Cli, server: ControlServer, tmp_path: Path) -> None:
-    server.routes["GET", "/v1/models"] = {"items": [{**MODEL, "state": "absent"}]}
+    server.routes["GET", "/v1/models/default"] = {**MODEL, "state": "absent"}
 
     status, _, err = cli("index", str(tmp_path))
 
