@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from stackctl_daemon.inference.adapters.base import FloatArray
 RATE = 16_000
 """Samples a second of what models here listen to."""
 MAX_SECONDS = 7_200
+MAX_VALUES = 2 * 96_000 * MAX_SECONDS
+"""Samples of all channels in the file: what decoding costs goes by them, not by seconds alone."""
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _KINDS = {
@@ -38,12 +40,19 @@ _ALSO = "FLAC, MP3, MP4, M4A, AAC, Ogg, WebM, MPEG or AIFF"
 _RATES, _CHANNELS = (4_000, 384_000), (1, 32)
 # Writers that cannot seek back leave the length of the data open.
 _OPEN_ENDED = (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000)
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
+"""Samples of one channel that are worked on at once."""
+_MOST_TAPS = 1 << 22
+"""Weights of the filter that are kept: 16 MiB. Only odd rates need more."""
 _LOUDEST = 1e6
 """Of floats; integers written as floats reach 2**15. Squares of far more are infinite."""
 # Zeros of the sinc on each side, and the shape of its Kaiser window.
 _ZEROS, _BETA = 64, 9.0
 _FIX = "ffmpeg -i INPUT -ar 16000 -ac 1 -c:a pcm_s16le OUTPUT.wav"
+
+
+_Read = Callable[[int, int], FloatArray]
+"""Gives so many samples of one channel from a place on."""
 
 
 class _Format(NamedTuple):
@@ -56,28 +65,60 @@ class _Format(NamedTuple):
 def decode(data: bytes) -> FloatArray:
     """Give a sound as 16 kHz mono: float32 ``(samples,)``, full scale 1.
 
-    Channels are averaged. At most `MAX_SECONDS`.
+    Channels are averaged. At most `MAX_SECONDS`, and `MAX_VALUES`.
 
     Raises:
         Invalid: not a file of a kind that we read, cut short, empty, too long, or it has samples
             that are not finite.
     """
+    for found in decoding(data):
+        if found is not None:
+            return found
+    raise AssertionError("decoding ends with a sound")
+
+
+def decoding(data: bytes) -> Iterator[FloatArray | None]:
+    """Decode in steps of about a millisecond: None after each, and last the sound.
+
+    Takes little more memory than the file and the result. Raises as `decode`.
+    """
     if data[:4] != b"RIFF":
-        return _other(data)
+        yield from _other(data)
+        return
     found, start, length = _parse(data)
     width = found.channels * found.bits // 8
     frames = length // width
     if not frames:
         raise _invalid("the sound has no samples, expected at least one")
-    seconds = frames / found.rate
-    if seconds > MAX_SECONDS:
-        raise _invalid(f"the sound lasts {seconds:.0f} s, expected at most {MAX_SECONDS}")
-    mono = np.empty(frames, np.float32)
-    for first in range(0, frames, _BLOCK):
-        count = min(_BLOCK, frames - first)
+    check_work(frames, found.rate, found.channels)
+
+    def read(first: int, count: int) -> FloatArray:
         raw = memoryview(data)[start + first * width : start + (first + count) * width]
-        mono[first : first + count] = _mix(raw, found, first)
-    return resample(mono, found.rate, RATE)
+        return _mix(raw, found, first)
+
+    yield from _resampled(read, frames, found.rate, RATE)
+
+
+def check_work(frames: float, rate: int, channels: int) -> None:
+    """Refuse a sound that takes too much to decode.
+
+    Args:
+        frames: samples of one channel in the file.
+        rate: of them a second.
+        channels: how many there are.
+
+    Raises:
+        Invalid: it is longer than `MAX_SECONDS`, or has more than `MAX_VALUES`.
+    """
+    seconds = frames / rate
+    if seconds > MAX_SECONDS:
+        raise _invalid(f"the sound lasts {seconds:.0f} s or more, expected at most {MAX_SECONDS}")
+    if frames * channels > MAX_VALUES:
+        raise _invalid(
+            f"the sound has {frames * channels:,.0f} samples or more, {seconds:.0f} s of"
+            f" {channels} channels at {rate} a second, expected at most {MAX_VALUES:,}, which are"
+            " two hours of stereo at 96,000"
+        )
 
 
 def resample(samples: FloatArray, source: int, target: int) -> FloatArray:
@@ -86,28 +127,57 @@ def resample(samples: FloatArray, source: int, target: int) -> FloatArray:
     A tone below 0.9 of the lower rate's half keeps its values to 1e-4 of full scale away from the
     ends, and one above that half falls below -80 dB.
     """
-    if source == target:
-        return samples
+
+    def read(first: int, count: int) -> FloatArray:
+        return samples[first : first + count]
+
+    for found in _resampled(read, len(samples), source, target):
+        if found is not None:
+            return found
+    raise AssertionError("resampling ends with a sound")
+
+
+def _resampled(read: _Read, frames: int, source: int, target: int) -> Iterator[FloatArray | None]:
+    """Change the rate, block by block: None after each step, and last the samples."""
     step = math.gcd(source, target)
     up, down = target // step, source // step
-    half = math.ceil(_ZEROS * max(1.0, down / up))
-    count = -(-len(samples) * up // down)
-    padded = np.pad(samples, (half, half + 1))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
-    out = np.empty(count, np.float32)
-    rows = max(1, (1 << 22) // (2 * half + 1))
-    for first in range(min(up, count)):
-        # Every `up`-th output has the same phase, and inputs `down` apart.
-        base, phase = divmod(first * down, up)
-        taps = _filter(phase / up, half, min(1.0, up / down))
-        total = len(range(first, count, up))
-        for done in range(0, total, rows):
-            many = min(rows, total - done)
-            begin = base + done * down
-            chosen = windows[begin : begin + (many - 1) * down + 1 : down]
-            at = first + done * up
-            out[at : at + (many - 1) * up + 1 : up] = chosen @ taps
-    return out
+    out = np.empty(-(-frames * up // down), np.float32)
+    half = math.ceil(_ZEROS * max(1.0, down / up)) if source != target else 0
+    ratio = min(1.0, up / down)
+    # The weights of each phase are kept where they are few, and else made once a larger block.
+    keep = up * (2 * half + 1) <= _MOST_TAPS
+    kept: dict[int, FloatArray] = {}
+    most = (_BLOCK if keep else 64 * _BLOCK) // max(up, down)
+    size = up * max(1, min(most, _MOST_TAPS // (2 * half + 1)))
+    for first in range(0, len(out), size):
+        count = min(size, len(out) - first)
+        begin = first // up * down  # a block begins at phase 0
+        block = _around(read, begin - half, (count - 1) * down // up + 2 * half + 1, frames)
+        yield None
+        if source == target:
+            out[first : first + count] = block
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(block, 2 * half + 1)
+        for number in range(min(up, count)):
+            # Every `up`-th output has the same phase, and inputs `down` apart.
+            base, phase = divmod(number * down, up)
+            taps = kept[number] if number in kept else _filter(phase / up, half, ratio)
+            if keep:
+                kept[number] = taps
+            many = len(range(number, count, up))
+            chosen = windows[base : base + (many - 1) * down + 1 : down]
+            out[first + number : first + count : up] = chosen @ taps
+            yield None
+    yield out
+
+
+def _around(read: _Read, first: int, count: int, frames: int) -> FloatArray:
+    """Give samples from ``first`` on, which may lie before the sound: silence around it."""
+    found = np.zeros(count, np.float32)
+    for begin in range(max(first, 0), min(first + count, frames), _BLOCK):
+        end = min(begin + _BLOCK, first + count, frames)
+        found[begin - first : end - first] = read(begin, end - begin)
+    return found
 
 
 def _filter(shift: float, half: int, ratio: float) -> FloatArray:
@@ -121,7 +191,7 @@ def _filter(shift: float, half: int, ratio: float) -> FloatArray:
     return found
 
 
-def _other(data: bytes) -> FloatArray:
+def _other(data: bytes) -> Iterator[FloatArray | None]:
     try:
         # Deferred: whoever only reads WAV does without FFmpeg.
         from stackctl_daemon.inference.adapters.compressed_audio import decode_compressed, kind_of
@@ -134,7 +204,7 @@ def _other(data: bytes) -> FloatArray:
     if not kind_of(data):
         raise _invalid(f"the sound is {_begins(data)}, expected {_READS}, or {_ALSO}")
     try:
-        return decode_compressed(data, rate=RATE, max_seconds=MAX_SECONDS)
+        yield from decode_compressed(data, rate=RATE, check=check_work)
     except Invalid as err:
         raise _invalid(err.message) from err
 

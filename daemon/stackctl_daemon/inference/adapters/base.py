@@ -166,6 +166,28 @@ class Adapter(ABC):
         return max(1, int(self.spec.options.get("batch", 1)))
 
 
+class Decoding(Adapter):
+    """Reads files that take a while to be made ready: it is done in steps, beside a worker's
+    other work. Only of bytes: texts are ready at once."""
+
+    @abstractmethod
+    def preparing(
+        self, inputs: Sequence[Input], options: Mapping[str, Any]
+    ) -> Iterator[Unit | None]:
+        """Make inputs ready: a unit for each in order, None after a step that ended none.
+
+        A step takes a millisecond where it can: between two, others have their turn, and nobody
+        goes on for whoever has left. One thread at a time runs it, not always the same.
+
+        Raises:
+            Invalid: as `prepare`.
+        """
+
+    def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
+        """Make inputs ready, one unit each; raises as `preparing`."""
+        return [unit for unit in self.preparing(inputs, options) if unit is not None]
+
+
 class Texts:
     """Mixin of adapters that read texts."""
 

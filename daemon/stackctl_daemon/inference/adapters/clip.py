@@ -22,15 +22,15 @@ Source: Radford et al. 2021 (CLIP: 77 tokens, the vector at the last one) and Zh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from stackctl.errors import Failed, Invalid
 from stackctl_daemon.inference.adapters.base import (
-    Adapter,
     Array,
+    Decoding,
     FloatArray,
     Input,
     ModelSpec,
@@ -48,7 +48,7 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _PIXELS, _IDS, _MASK = "pixel_values", "input_ids", "attention_mask"
 
 
-class Clip(Adapter):
+class Clip(Decoding):
     """Texts or pictures to L2-normalised rows of float32 that compare by their dot product."""
 
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
@@ -84,7 +84,9 @@ class Clip(Adapter):
         """What ONNX Runtime runs its pictures on."""
         return self._vision.execution_provider
 
-    def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
+    def preparing(
+        self, inputs: Sequence[Input], options: Mapping[str, Any]
+    ) -> Iterator[Unit | None]:
         """Tokenise texts, decode and resize pictures.
 
         Raises:
@@ -96,17 +98,15 @@ class Clip(Adapter):
                 f'model "{self.spec.name}" reads texts and pictures, not tensors',
                 hint=f'stackctl models run {self.spec.name} "a red bicycle"',
             )
-        units: list[Unit] = []
         texts = [item.text for item in inputs if item.text is not None]
         tokens = iter(self._tokenizer.encode(texts) if texts else [])
         for index, item in enumerate(inputs):
             if item.text is not None:
                 found = next(tokens)
-                units.append(Unit(1, list(found.ids), len(found.ids), found.truncated))
+                yield Unit(1, list(found.ids), len(found.ids), found.truncated)
             else:
                 [data] = image_bytes([item], self.spec.name)
-                units.append(Unit(1, self._input.read(data, f"input {index}")))
-        return units
+                yield Unit(1, self._input.read(data, f"input {index}"))
 
     def compute(self, units: Sequence[Unit]) -> list[FloatArray]:
         """Give ``(dimensions,)`` float32 of length 1 for each input.

@@ -11,7 +11,7 @@ RFC 3533 (Ogg pages), RFC 8794 (EBML sizes), the Xing header of LAME.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -46,6 +46,8 @@ _CODECS = (
 _RESAMPLING = {"filter_size": "128", "cutoff": "0.95"}
 _RATES, _CHANNELS = (4_000, 384_000), (1, 32)
 _LOUDEST = 1e6
+_LEAST = 1 << 14
+"""Samples that there is room for at first, and beyond what is declared."""
 _MISSING_S = 0.12
 """What a sound may lack of its declared length: the padding of encoders, two frames of AAC."""
 
@@ -67,13 +69,17 @@ def kind_of(data: bytes) -> str:
     return ""
 
 
-def decode_compressed(data: bytes, *, rate: int, max_seconds: int) -> FloatArray:
+def decode_compressed(
+    data: bytes, *, rate: int, check: Callable[[float, int, int], None]
+) -> Iterator[FloatArray | None]:
     """Give the first sound track as mono: float32 ``(samples,)``, full scale 1.
+
+    It comes last: before it, None for every frame that was decoded.
 
     Args:
         data: a file that `kind_of` knows.
         rate: samples a second of the result.
-        max_seconds: length from which on a sound is refused.
+        check: refuses too much, by samples of one channel, their rate and how many channels.
 
     Raises:
         Invalid: it is damaged or cut short, has no sound or none that we decode, or too much.
@@ -98,19 +104,23 @@ def decode_compressed(data: bytes, *, rate: int, max_seconds: int) -> FloatArray
             io_open=_refuse,
         ) as container:
             stream = _sound(container, name)
-            found = _join(
-                container,
-                stream,
-                name=name,
-                rate=rate,
-                max_seconds=max_seconds,
-                position=position,
-            )
-            _check_length(kind, data, stream, len(found) / rate)
+            declared = _declared(stream) if _says(kind, data) else 0.0
+            if declared and stream.rate and stream.channels:
+                check(declared * stream.rate, stream.rate, stream.channels)
+            mono = _Mono(round(declared * rate))
+            for _ in _join(container, stream, mono, name=name, rate=rate, check=check):
+                position[0] = mono.total / rate
+                yield None
+            found = mono.end()
+            if found.size / rate < declared - _MISSING_S:
+                raise Invalid(
+                    f"the {name} file is cut short: {found.size / rate:.2f} of {declared:.2f} s"
+                    " are there"
+                )
     except (av.FFmpegError, ValueError, OverflowError) as err:
         where = f"after {position[0]:.1f} s" if position[0] else "in its headers"
         raise Invalid(f"the {name} file is damaged or cut short {where}: {_reason(err)}") from err
-    return found
+    yield found
 
 
 def _refuse(*_: Any) -> Any:  # Any: whatever FFmpeg would open, and would get
@@ -140,41 +150,59 @@ def _sound(container: InputContainer, name: str) -> AudioStream:
     return stream
 
 
+class _Mono:
+    """Samples as they come, in one array that the kernel lets grow and shrink in place."""
+
+    def __init__(self, expected: int) -> None:
+        # What a header declares costs nothing before it is there.
+        self._samples = np.empty(max(expected, _LEAST) + _LEAST, np.float32)
+        self.total = 0
+
+    def add(self, part: FloatArray) -> None:
+        """Take the next ones."""
+        end = self.total + len(part)
+        if end > len(self._samples):
+            self._samples.resize(end + end // 4, refcheck=False)
+        self._samples[self.total : end] = part
+        self.total = end
+
+    def end(self) -> FloatArray:
+        """Give them all."""
+        self._samples.resize(self.total, refcheck=False)
+        return self._samples
+
+
 def _join(
     container: InputContainer,
     stream: AudioStream,
+    mono: _Mono,
     *,
     name: str,
     rate: int,
-    max_seconds: int,
-    position: list[float],
-) -> FloatArray:
-    """Decode all, at most ``max_seconds``; ``position`` is kept at what is decoded, in seconds."""
+    check: Callable[[float, int, int], None],
+) -> Iterator[None]:
+    """Decode all into ``mono``, frame by frame."""
     resampler = av.AudioResampler("flt", "mono", rate, options=_RESAMPLING)
-    parts: list[FloatArray] = []
-    total = 0
-    for frame in _mono(container, stream, name):
+    for frame in _mono(container, stream, name, check):
         for piece in resampler.resample(frame):
             part: FloatArray = piece.to_ndarray()[0]
-            parts.append(part)
-            total += len(part)
-        position[0] = total / rate
-        if total > max_seconds * rate:
-            raise Invalid(f"the sound lasts more than {max_seconds} s, expected at most that")
-    if not total:
+            if part.size and not max(part.max(), -part.min()) <= _LOUDEST:  # so NaN is found too
+                raise Invalid(f"the {name} file has samples that are no numbers of full scale 1")
+            mono.add(part)
+        yield None
+    if not mono.total:
         said = f" of the {_declared(stream):.2f} s that it declares" if _declared(stream) else ""
         raise Invalid(f"the {name} file has no samples{said}, expected at least one")
-    found = np.concatenate(parts)
-    if not np.abs(found).max() <= _LOUDEST:  # so NaN is found too
-        raise Invalid(f"the {name} file has samples that are no numbers of full scale 1")
-    return found
 
 
 def _mono(
-    container: InputContainer, stream: AudioStream, name: str
+    container: InputContainer,
+    stream: AudioStream,
+    name: str,
+    check: Callable[[float, int, int], None],
 ) -> Iterator[AudioFrame | None]:
     """Give frames of one channel, the mean of all, then None."""
-    count = rate = 0
+    count = rate = total = 0
     for frame in container.decode(stream):
         count += 1
         if count > MAX_FRAMES:
@@ -192,6 +220,8 @@ def _mono(
                 " expected one rate"
             )
         rate = frame.sample_rate
+        total += frame.samples
+        check(total, rate, channels)
         if not frame.samples:
             continue
         mixed = av.AudioFrame.from_ndarray(_mix(frame, channels)[None], "flt", "mono")
@@ -212,14 +242,9 @@ def _mix(frame: AudioFrame, channels: int) -> FloatArray:
     return mixed if kind == "f" else mixed * np.float32(2.0 ** (1 - bits))
 
 
-def _check_length(kind: str, data: bytes, stream: AudioStream, seconds: float) -> None:
-    """Refuse a sound that is shorter than its file says."""
-    says = kind in ("flac", "mp4", "aiff") or (kind == "mp3" and _has_xing(data))
-    declared = _declared(stream)
-    if says and seconds < declared - _MISSING_S:
-        raise Invalid(
-            f"the {_NAMES[kind]} file is cut short: {seconds:.2f} of {declared:.2f} s are there"
-        )
+def _says(kind: str, data: bytes) -> bool:
+    """Tell whether a file says how long it is; of others FFmpeg guesses."""
+    return kind in ("flac", "mp4", "aiff") or (kind == "mp3" and _has_xing(data))
 
 
 def _declared(stream: AudioStream) -> float:

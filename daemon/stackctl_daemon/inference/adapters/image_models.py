@@ -19,15 +19,15 @@ Pictures become tensors by the options of `image_input`. Beside those:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.base import (
-    Adapter,
     Array,
+    Decoding,
     FloatArray,
     Input,
     ModelSpec,
@@ -47,7 +47,7 @@ class _Image(NamedTuple):
     top_k: int
 
 
-class _ImageModel(Adapter):
+class _ImageModel(Decoding):
     """A graph with one input, a picture."""
 
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
@@ -70,17 +70,17 @@ class _ImageModel(Adapter):
         """What ONNX Runtime runs it on."""
         return self._session.execution_provider
 
-    def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
+    def preparing(
+        self, inputs: Sequence[Input], options: Mapping[str, Any]
+    ) -> Iterator[Unit | None]:
         """Decode and resize pictures.
 
         Raises:
             Invalid: an input is not a picture, or an option is not one.
         """
         top_k = self._top_k(options)
-        return [
-            Unit(1, _Image(self._input.read(data, f"input {index}"), top_k))
-            for index, data in enumerate(image_bytes(inputs, self.spec.name))
-        ]
+        for index, data in enumerate(image_bytes(inputs, self.spec.name)):
+            yield Unit(1, _Image(self._input.read(data, f"input {index}"), top_k))
 
     def _top_k(self, options: Mapping[str, Any]) -> int:
         check_known(self.spec.name, options, ())

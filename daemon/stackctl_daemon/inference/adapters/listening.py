@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from stackctl.errors import Invalid
-from stackctl_daemon.inference.adapters.audio import decode
+from stackctl_daemon.inference.adapters.audio import decoding
 from stackctl_daemon.inference.adapters.base import Blobs, FloatArray, Input
 
 
@@ -14,17 +14,15 @@ class Sounds(Blobs):
 
     reads = "sound files"
 
-    def sounds(self, inputs: Sequence[Input]) -> list[FloatArray]:
-        """Give the inputs as 16 kHz mono.
+    def sounds(self, inputs: Sequence[Input]) -> Iterator[FloatArray | None]:
+        """Give the inputs as 16 kHz mono, and None after each step in between.
 
         Raises:
             Invalid: an input is no sound that we read; see `audio.decode`.
         """
-        found = []
         for number, data in enumerate(self.blobs(inputs)):
             try:
-                found.append(decode(data))
+                yield from decoding(data)
             except Invalid as err:
                 where = f"input {number}: " if len(inputs) > 1 else ""
                 raise Invalid(where + err.message, hint=err.hint) from err
-        return found

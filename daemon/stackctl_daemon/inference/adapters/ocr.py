@@ -12,13 +12,13 @@ out of the picture as it came, not of the smaller one that the detector saw.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stackctl_daemon.inference.adapters.base import (
-    Adapter,
+    Decoding,
     FloatArray,
     Input,
     ModelSpec,
@@ -66,7 +66,7 @@ class _Page(NamedTuple):
     """Pixels of the picture for one of `seen`."""
 
 
-class Ocr(Adapter):
+class Ocr(Decoding):
     """A picture to ``{"text", "lines": [{"text", "score", "box": [[x, y] x 4]}]}``.
 
     Lines are in reading order; a box begins at the top left of its text and goes on clockwise.
@@ -101,18 +101,18 @@ class Ocr(Adapter):
         """What ONNX Runtime runs the detector on."""
         return self._detector.execution_provider
 
-    def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
+    def preparing(
+        self, inputs: Sequence[Input], options: Mapping[str, Any]
+    ) -> Iterator[Unit | None]:
         """Decode pictures and make them what the detector wants.
 
         Raises:
             Invalid: an input is not a picture, or there is an option.
         """
         check_known(self.spec.name, options, ())
-        units = []
         for index, data in enumerate(image_bytes(inputs, self.spec.name)):
             page = self._page(decode(data, bounds=self._bounds, what=f"input {index}"))
-            units.append(Unit(page.seen.width * page.seen.height // _STEP**2, page))
-        return units
+            yield Unit(page.seen.width * page.seen.height // _STEP**2, page)
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
         """Find and read; lines of all pictures are read together.

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 from stackctl.errors import Failed, Invalid
 from stackctl_daemon.inference.adapters.audio import RATE
 from stackctl_daemon.inference.adapters.base import (
-    Adapter,
     Array,
+    Decoding,
     FloatArray,
     Input,
     ModelSpec,
@@ -69,7 +69,7 @@ class _Sound(NamedTuple):
     task: str
 
 
-class Transcription(Sounds, Adapter):
+class Transcription(Sounds, Decoding):
     """Sound to ``{"text", "segments": [{"start_s", "end_s", "text"}], "duration_s", "language"}``.
 
     Streamed, a piece a window: ``{"text", "segments", "position_s"}``, whose texts follow one
@@ -97,7 +97,9 @@ class Transcription(Sounds, Adapter):
         """What ONNX Runtime runs it on."""
         return self._provider
 
-    def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
+    def preparing(
+        self, inputs: Sequence[Input], options: Mapping[str, Any]
+    ) -> Iterator[Unit | None]:
         """Read the sounds and the options.
 
         ``language``: a code such as ``de``; of models of English alone only theirs.
@@ -114,7 +116,8 @@ class Transcription(Sounds, Adapter):
             tried = (only,) if only else tried
         prompt = self._prompt(options.get("prompt", ""))
         told = (prompt, most, tried, language, task)
-        return [Unit(1, _Sound(s, *told)) for s in self.sounds(inputs)]
+        for sound in self.sounds(inputs):
+            yield None if sound is None else Unit(1, _Sound(sound, *told))
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
         """Give the text of each sound."""

@@ -7,7 +7,7 @@ windows of a sound at once: the same probabilities to the last bit, in 0.4 of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 from stackctl.errors import Failed
 from stackctl_daemon.inference.adapters.audio import RATE
 from stackctl_daemon.inference.adapters.base import (
-    Adapter,
+    Decoding,
     FloatArray,
     Input,
     ModelSpec,
@@ -51,7 +51,7 @@ class _Sound(NamedTuple):
     probabilities: bool
 
 
-class VoiceActivity(Sounds, Adapter):
+class VoiceActivity(Sounds, Decoding):
     """Sound to ``{"segments": [{"start_s", "end_s"}], "speech_ratio", "duration_s"}``.
 
     With the option ``probabilities`` also a tensor of that name, one for each 32 ms.
@@ -73,7 +73,9 @@ class VoiceActivity(Sounds, Adapter):
         """What ONNX Runtime runs it on."""
         return self._session.execution_provider
 
-    def prepare(self, inputs: Sequence[Input], options: Mapping[str, Any]) -> list[Unit]:
+    def preparing(
+        self, inputs: Sequence[Input], options: Mapping[str, Any]
+    ) -> Iterator[Unit | None]:
         """Read the sounds and the options ``threshold``, ``min_speech_s`` and so on."""
         check_known(self.spec.name, options, _OPTIONS)
         base = Cutting()
@@ -84,7 +86,8 @@ class VoiceActivity(Sounds, Adapter):
             read_float(options, "pad_s", base.pad_s, low=0, high=10),
         )
         wanted = read_bool(options, "probabilities", False)
-        return [Unit(1, _Sound(sound, cutting, wanted)) for sound in self.sounds(inputs)]
+        for sound in self.sounds(inputs):
+            yield None if sound is None else Unit(1, _Sound(sound, cutting, wanted))
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
         """Give the segments of each sound."""

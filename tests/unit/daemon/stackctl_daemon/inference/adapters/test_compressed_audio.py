@@ -4,6 +4,7 @@ import resource
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,13 @@ from sounds import wav
 
 from stackctl.errors import Invalid
 from stackctl_daemon.inference.adapters import compressed_audio
-from stackctl_daemon.inference.adapters.audio import MAX_SECONDS, RATE, decode
+from stackctl_daemon.inference.adapters.audio import (
+    MAX_SECONDS,
+    RATE,
+    check_work,
+    decode,
+    decoding,
+)
 from stackctl_daemon.inference.adapters.compressed_audio import decode_compressed, kind_of
 
 LOSSLESS = ("clip.flac", "clip.aiff")
@@ -139,11 +146,95 @@ def test_a_codec_that_is_not_ours_is_named() -> None:
 
 def test_a_sound_longer_than_the_limit_ends_at_the_limit() -> None:
     """Two hours and a minute of silence are 1.2 MB of FLAC, and would be 464 MB of samples."""
-    data = encode(np.zeros(60 * RATE, np.float32), Form("flac", "flac", RATE, "s16"))
+    data = encode(np.zeros(60 * RATE, np.float32), Form("mp2", "mp2", RATE, "s16"))
 
-    with pytest.raises(Invalid, match="lasts more than 30 s"):
-        decode_compressed(data, rate=RATE, max_seconds=30)
+    def check(frames: float, rate: int, channels: int) -> None:
+        assert (rate, channels) == (RATE, 1)
+        if frames > 30 * rate:
+            raise Invalid(f"ended at {frames}")
+
+    with pytest.raises(Invalid, match=r"ended at 48\d{4}$"):
+        list(decode_compressed(data, rate=RATE, check=check))
     assert MAX_SECONDS == 7_200
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (7_201 * 48_000, "lasts 7201 s or more, expected at most 7200"),
+        (2**36 - 1, "lasts 1431656 s"),
+    ],
+)
+def test_what_a_header_declares_beyond_the_limit_is_not_decoded(frames: int, message: str) -> None:
+    sound = encode(np.zeros((2, 480), np.float32), STEREO, rate=48_000)
+
+    with pytest.raises(Invalid, match=message):
+        decode(declaring(sound, frames))
+
+
+def test_rate_and_channels_count_for_the_limit() -> None:
+    """Four minutes of silence in 8 channels at 384,000 are 0.1 MB, and 740 million samples."""
+    form = Form("flac", "flac", 384_000, "s16", "7.1")
+    sound = encode(np.zeros((8, 4_800), np.float32), form, rate=384_000)
+
+    with pytest.raises(Invalid, match="cut short"):  # it was decoded
+        decode(declaring(sound, 440 * 384_000))
+    with pytest.raises(Invalid, match=r"1,536,000,000 samples .*500 s of 8 channels at 384"):
+        decode(declaring(sound, 500 * 384_000))
+    with pytest.raises(Invalid, match="cut short"):  # two hours of stereo at 96,000
+        check_work(7_200 * 96_000, 96_000, 2)
+        decode(declaring(encode(np.zeros((2, 960)), STEREO, rate=48_000), 7_200 * 48_000))
+
+
+STEREO = Form("flac", "flac", 48_000, "s16", "stereo")
+
+
+def declaring(flac: bytes, frames: int) -> bytes:
+    """Give a FLAC file with another length in its header: 36 bits from the 22nd byte's middle."""
+    [packed] = struct.unpack_from(">Q", flac, 18)
+    changed = packed >> 36 << 36 | frames
+    return flac[:18] + struct.pack(">Q", changed) + flac[26:]
+
+
+def test_decoding_gives_way_all_the_time() -> None:
+    data = encode(np.zeros(10 * RATE, np.float32), FORMS["clip.flac"])
+
+    *steps, found = decoding(data)
+
+    assert found is not None
+    assert len(found) == 10 * RATE
+    assert len(steps) > 100
+    assert not any(step is not None for step in steps)
+
+
+PEAK = """
+import sys
+from stackctl_daemon.inference.adapters.audio import decode
+
+def memory(of):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(of)) * 1024
+
+data = open(sys.argv[1], "rb").read()
+decode(open(sys.argv[2], "rb").read())
+before = memory("VmRSS")
+found = decode(data)
+print((memory("VmHWM") - before) / found.nbytes)
+"""
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_long_sound_takes_little_more_than_its_samples(tmp_path: Path, declared: bool) -> None:
+    form = FORMS["clip.flac"] if declared else Form("mp2", "mp2", RATE, "s16")
+    for name, seconds in (("long", 1_200), ("short", 1)):
+        (tmp_path / name).write_bytes(encode(np.zeros(seconds * RATE, np.float32), form))
+
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, tmp_path / "long", tmp_path / "short"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert float(done.stdout) < 1.5
 
 
 def test_too_many_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
