@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import queue
 import select
-import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 J = TypeVar("J")
 D = TypeVar("D")
@@ -22,10 +21,27 @@ _JOIN_S = 1.0
 """How long the batches under way are waited for at the end; the daemon kills after 2 s."""
 
 
+class Readable(Protocol):
+    """A socket, or whatever else can be polled."""
+
+    def fileno(self) -> int:
+        """Give its descriptor."""
+        ...
+
+
+def wait(*sources: Readable, timeout_s: float | None = None) -> bool:
+    """Wait until one of them can be read; False: none can."""
+    poll = select.poll()
+    for source in sources:
+        poll.register(source.fileno(), select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+
 class Crew(Generic[J, D]):
     """So many jobs at once; a job is whose it is, and an iterator that does it piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "compute") -> None:
+        self._name = name
         self.size = 0
         """Jobs that may run at once."""
         self.busy = 0
@@ -43,7 +59,7 @@ class Crew(Generic[J, D]):
         """Let so many jobs run at once; threads that are there stay."""
         self.size = size
         while len(self._threads) < size:
-            name = f"compute-{len(self._threads)}"
+            name = f"{self._name}-{len(self._threads)}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -53,12 +69,9 @@ class Crew(Generic[J, D]):
         self.busy += 1
         self._jobs.put((owner, job))
 
-    def wait(self, channel: socket.socket, timeout_s: float | None = None) -> bool:
-        """Wait until the socket has something, or a job gave something; False: neither did."""
-        poll = select.poll()
-        poll.register(channel, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+    def fileno(self) -> int:
+        """Give the descriptor that can be read once a job gave something."""
+        return self._wake
 
     def take(self) -> Iterator[tuple[J, D | None]]:
         """Give what jobs gave since the last time; None: the job ended.

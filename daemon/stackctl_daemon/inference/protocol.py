@@ -192,6 +192,12 @@ class Computed(msgspec.Struct, frozen=True, tag="computed"):
     """How long the item that waited longest did."""
 
 
+class Preparing(msgspec.Struct, frozen=True, tag="preparing"):
+    """Inputs of a model are being decoded; the sign of life of a worker that computes nothing."""
+
+    key: str
+
+
 class Part(msgspec.Struct, frozen=True, tag="part"):
     """A piece of a streamed answer."""
 
@@ -243,6 +249,7 @@ Report = (
     | LoadFailed
     | Paced
     | Computed
+    | Preparing
     | Part
     | Answer
     | Refused

@@ -7,13 +7,13 @@ nobody's command waiting.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.computing import Ran, Stepped, step
-from stackctl_daemon.inference.crew import Crew
+from stackctl_daemon.inference.crew import Crew, Readable, wait
+from stackctl_daemon.inference.preparing import TICK_S, Preparing
 from stackctl_daemon.inference.sweeps import Sweeps
 from stackctl_daemon.inference.turns import Line, Turns
 from stackctl_daemon.inference.worker_state import Model, waiting
@@ -62,12 +62,13 @@ class Replicas:
         """Let so many batches run at once."""
         self._crew.resize(size)
 
-    def wait(self, channel: socket.socket) -> None:
+    def wait(self, channel: Readable, preparing: Preparing) -> None:
         """Wait until there is something to do; give memory back when there is not."""
         if not self._stuck:
             return
-        idle = self.idle and not self._rested
-        if not self._crew.wait(channel, _REST_S if idle else None):
+        idle = self.idle and not self._rested and not preparing.busy
+        timeout_s = TICK_S if preparing.busy else _REST_S if idle else None
+        if not wait(channel, preparing, self._crew, timeout_s=timeout_s) and idle:
             self._rested = True
             self._rest()
 

@@ -19,7 +19,8 @@ class Sweeps:
         self._running: dict[str, Sweep] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._running)
+        """Tell whether a batch may run: nobody's inputs are being made ready meanwhile."""
+        return bool(self._running) and not any(m.preparing for m in self._models.values())
 
     def open(self, command: wire.Tune) -> None:
         """Begin to measure a model."""

@@ -2,7 +2,8 @@
 
 One thread reads commands between batches and computes: a second one would only take its core
 away in the midst of a batch. Where a model has replicas, others compute and this one reads,
-forms batches and answers. Refuses to know how it was started.
+forms batches and answers; sounds and pictures are decoded by another (`preparing`). Refuses to
+know how it was started.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 
 from stackctl.errors import Failed, Invalid, StackctlError, TimedOut
 from stackctl_daemon.inference import protocol as wire
-from stackctl_daemon.inference.adapters.base import Result
+from stackctl_daemon.inference.adapters.base import Decoding, Result, Unit
 from stackctl_daemon.inference.batching import Item, batch_cost
 from stackctl_daemon.inference.bodies import pack_results, unpack_inputs
 from stackctl_daemon.inference.computing import Ran, Stepped, run_batch, step
+from stackctl_daemon.inference.crew import wait
 from stackctl_daemon.inference.frames import Inbox
 from stackctl_daemon.inference.opening import Opener
+from stackctl_daemon.inference.preparing import TICK_S, Preparing
 from stackctl_daemon.inference.replicas import Replicas
 from stackctl_daemon.inference.session import DevicePolicy, DeviceUnusable
 from stackctl_daemon.inference.sweeps import Sweeps
@@ -53,6 +56,13 @@ class Worker:
         self._opener = Opener(
             self._models, self._sweeps, policy=policy, batch_tokens=batch_tokens, send=self._send
         )
+        self._preparing = Preparing(
+            alive=lambda request: request.command.id in self._pending,
+            ready=self._queue,
+            give_up=self._give_up,
+            send=self._send,
+            batch_share=batch_share,
+        )
         self._replicas: Replicas | None = None
         """While a model is to have several batches computed at once."""
         self._arrivals = 0
@@ -62,6 +72,7 @@ class Worker:
         self._send(wire.Ready(os.getpid()))
         try:
             while self._drain():
+                self._preparing.turn()
                 if self._replicas:
                     self._replicas.turn()
                 else:
@@ -72,16 +83,19 @@ class Worker:
         except DeviceUnusable as err:
             self._hand_back(err)
         finally:
+            self._preparing.close()
             if self._replicas:
                 self._replicas.close()
 
     def _drain(self) -> bool:
         """Take what waits, or wait for something; tell whether there is more to do."""
+        block = False
         if self._replicas:
-            self._replicas.wait(self._channel)
-            block = False
-        else:
-            block = not self._sweeps and all(model.idle for model in self._models.values())
+            self._replicas.wait(self._channel, self._preparing)
+        elif not self._sweeps and not any(model.due for model in self._models.values()):
+            block = not self._preparing.busy
+            if not block:
+                wait(self._channel, self._preparing, timeout_s=TICK_S)
         while True:
             try:
                 got = self._inbox.get(block=block)
@@ -140,6 +154,7 @@ class Worker:
     def _forget(self, number: int) -> None:
         pending = self._pending.pop(number, None)
         if pending:
+            self._preparing.forget(pending)
             for queued in pending.model.queues.values():
                 queued.drop(pending)
             for streams in pending.model.steps.values():
@@ -163,27 +178,32 @@ class Worker:
                 )
             )
             return
+        pending = Pending(command, model, arrived)
         try:
-            inputs = unpack_inputs(command, body)
-            units = model.adapter.prepare(inputs, command.options)
             if command.stream and not model.adapter.streams:
                 raise Invalid(f'model "{model.load.name}" does not stream')
+            inputs = unpack_inputs(command, body)
+            if isinstance(model.adapter, Decoding) and command.blobs:
+                self._pending[command.id] = pending
+                self._preparing.add(pending, model.adapter.preparing(inputs, command.options))
+                return
+            units = model.adapter.prepare(inputs, command.options)
         except Exception as err:  # an adapter meets any bytes; its libraries raise anything
             self._refuse(command.id, model, err)
             return
-        rows = model.adapter.width(command.options)
-        pending = Pending(
-            command,
-            model,
-            np.zeros((len(units), rows), "<f4") if rows else [None] * len(units),
-            left=len(units),
-            tokens=sum(unit.tokens for unit in units),
-            truncated=sum(unit.truncated for unit in units),
-            arrived=arrived,
-        )
+        self._pending[command.id] = pending
+        self._queue(pending, units)
+
+    def _queue(self, pending: Pending, units: list[Unit]) -> None:
+        """Have the inputs of a request, which are ready, wait for their batches."""
+        command, model = pending.command, pending.model
+        rows = model.adapter.width(command.options) if model.adapter else 0
+        pending.results = np.zeros((len(units), rows), "<f4") if rows else [None] * len(units)
+        pending.left = len(units)
+        pending.tokens = sum(unit.tokens for unit in units)
+        pending.truncated = sum(unit.truncated for unit in units)
         if model.pacer:
             pending.cost = sum(unit.cost for unit in units)
-        self._pending[command.id] = pending
         if units and not units[0].tokens:
             model.sample = units[0]
         if not units:

@@ -290,6 +290,8 @@ class WorkerHandle:
                 streamed.on_part(report)
         elif isinstance(report, wire.Refused):
             self._refused(report)
+        elif isinstance(report, wire.Preparing):
+            pass  # a sign of life, noted by whoever read it
         elif isinstance(report, wire.Ready):
             if self._unstartable:
                 self.problem = ""

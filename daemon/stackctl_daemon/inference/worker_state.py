@@ -23,12 +23,12 @@ class Pending:
 
     command: wire.Run
     model: Model
-    results: Any
-    """Rows of float32, or a list of results."""
-    left: int
-    tokens: int
-    truncated: int
     arrived: float
+    results: Any = None
+    """Rows of float32, or a list of results; None before its inputs are ready."""
+    left: int = 0
+    tokens: int = 0
+    truncated: int = 0
     started: float | None = None
     compute_s: float = 0.0
     cost: int = 0
@@ -50,6 +50,8 @@ class Model:
     streams: int = 0
     running: int = 0
     """Batches and steps that are computed now, by other threads."""
+    preparing: int = 0
+    """Requests whose inputs are being made ready."""
     loaded: wire.Loaded | None = None
     budget: int = 0
     """As calibrated; 0: the adapter's own."""
@@ -69,8 +71,12 @@ class Model:
     @property
     def idle(self) -> bool:
         """Nobody waits for it."""
-        waiting = self.streams or self.running or any(map(len, self.queues.values()))
-        return not waiting
+        return not (self.preparing or self.due)
+
+    @property
+    def due(self) -> bool:
+        """Something of it can be computed, or is."""
+        return bool(self.streams or self.running or any(map(len, self.queues.values())))
 
     @property
     def free(self) -> bool:

@@ -28,7 +28,7 @@ from stackctl_daemon.inference.adapters.listening import Sounds
 from stackctl_daemon.inference.adapters.option import check_known, read_bool, read_float
 
 WINDOW, _CONTEXT, _STATE = 512, 64, (1, 1, 128)
-_BLOCK = 4096  # windows: 9 MB
+_BLOCK = 512  # windows: 16 s of sound, some 0.1 s of computing
 _INPUTS = {"input", "h", "c"}
 _OPTIONS = ("threshold", "min_speech_s", "min_silence_s", "pad_s", "probabilities")
 
@@ -56,6 +56,8 @@ class VoiceActivity(Sounds, Decoding):
 
     With the option ``probabilities`` also a tensor of that name, one for each 32 ms.
     """
+
+    stepwise = True  # two hours take half a minute
 
     def __init__(self, spec: ModelSpec, open_session: OpenSession) -> None:
         super().__init__(spec, open_session)
@@ -91,11 +93,20 @@ class VoiceActivity(Sounds, Decoding):
 
     def compute(self, units: Sequence[Unit]) -> list[Result]:
         """Give the segments of each sound."""
-        return [self._listen(unit.payload) for unit in units]
+        found = []
+        for unit in units:
+            *_, last = self.stream(unit)
+            found.append(last)
+        return found
 
-    def _listen(self, sound: _Sound) -> Result:
+    def stream(self, unit: Unit) -> Iterator[Any]:
+        """Give None after each part of the sound but the last, then the `Result`."""
+        sound: _Sound = unit.payload
         length = len(sound.samples)
-        found = self._probabilities(sound.samples)
+        found = np.empty(-(-length // WINDOW), np.float32)
+        for done in self._fill(found, sound.samples):
+            if done < len(found):
+                yield None
         spans = cut(found, length, sound.cutting)
         value = {
             "segments": [
@@ -105,24 +116,23 @@ class VoiceActivity(Sounds, Decoding):
             "speech_ratio": round(sum(end - start for start, end in spans) / length, 4),
             "duration_s": round(length / RATE, 3),
         }
-        return Result(value, {"probabilities": found} if sound.probabilities else None)
+        yield Result(value, {"probabilities": found} if sound.probabilities else None)
 
-    def _probabilities(self, samples: FloatArray) -> FloatArray:
-        """Give the probability of speech in each window of 512 samples."""
-        count = -(-len(samples) // WINDOW)
+    def _fill(self, found: FloatArray, samples: FloatArray) -> Iterator[int]:
+        """Write the probability of speech in each window of 512 samples; give how many are."""
+        count = len(found)
         padded = np.pad(samples, (_CONTEXT, count * WINDOW - len(samples)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW + _CONTEXT)[::WINDOW]
         state = {"h": np.zeros(_STATE, np.float32), "c": np.zeros(_STATE, np.float32)}
-        found = np.empty(count, np.float32)
         for first in range(0, count, _BLOCK):
             block = np.ascontiguousarray(windows[first : first + _BLOCK])
             part, state["h"], state["c"] = self._session.run(
                 ["speech_probs", "hn", "cn"], {"input": block, **state}
             )
+            if not np.isfinite(part).all():
+                raise Failed(f'model "{self.spec.name}" gave numbers that are not finite')
             found[first : first + _BLOCK] = part
-        if not np.isfinite(found).all():
-            raise Failed(f'model "{self.spec.name}" gave numbers that are not finite')
-        return found
+            yield min(first + _BLOCK, count)
 
 
 def cut(probabilities: FloatArray, length: int, cutting: Cutting) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stackctl_daemon.inference.crew import Crew
+from stackctl_daemon.inference.crew import Crew, wait
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def everything(found: Crew[str, int], ours: socket.socket) -> list[tuple[str, in
     """What jobs give until none is left."""
     taken = []
     while found.busy:
-        found.wait(ours)
+        wait(ours, found)
         taken += found.take()
     return taken
 
@@ -85,7 +85,7 @@ def test_what_ends_a_job_is_raised_where_it_is_taken() -> None:
 def test_the_socket_ends_the_wait_too() -> None:
     with crew(1) as (found, ours, theirs):
         theirs.send(b"x")
-        found.wait(ours)
+        wait(ours, found)
 
         assert list(found.take()) == []
         assert ours.recv(1) == b"x"
