@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from stackctl.errors import WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.held_models import MAX_DEATHS
+
+_MAX_WEDGES = 2
+"""Each keeps a device silent for the whole of its patience. The first may be nobody's fault, of
+a machine that slept, or another request's; after it, a request is alone with its worker."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +37,9 @@ class Piece:
     parts: int = 0
     id: int = 0
     deaths: int = 0
+    """Workers that died with it in hand."""
+    wedges: int = 0
+    """Of them, those that were killed because they were silent."""
     issued: bool = False
 
 
@@ -72,8 +81,27 @@ class Pieces:
             self.inputs -= piece.count
         return piece
 
-    def back(self, piece: Piece) -> None:
-        """Have one that was issued wait again: the worker that had it died."""
+    def died(self, device: str, reason: str, silent_s: float) -> list[tuple[Piece, WorkerCrashed]]:
+        """Have what was issued wait again; give what is not begun anew, which is gone, and why.
+
+        Args:
+            device: whose worker died.
+            reason: how.
+            silent_s: for how long it had given no sign of life, where it was killed for it.
+        """
+        given_up = []
+        for piece in self:
+            if not piece.issued:
+                continue
+            self._back(piece)
+            piece.wedges += bool(silent_s)
+            # What was streamed cannot be taken back, so it is not begun anew.
+            if piece.deaths >= MAX_DEATHS or piece.wedges >= _MAX_WEDGES or piece.parts:
+                self.pop(piece.id)
+                given_up.append((piece, _crashed(piece, device, reason, silent_s)))
+        return given_up
+
+    def _back(self, piece: Piece) -> None:
         piece.issued = False
         piece.deaths += 1
         self._waiting[piece.id] = self._suspects[piece.id] = piece
@@ -92,3 +120,15 @@ class Pieces:
             piece.issued = True
             del self._waiting[piece.id]
         return found
+
+
+def _crashed(piece: Piece, device: str, reason: str, silent_s: float) -> WorkerCrashed:
+    how = f"killed after {silent_s:.0f} s without a sign of life" if silent_s else f"by {reason}"
+    error = WorkerCrashed(
+        f"{piece.deaths} workers of {device} died on a request of {piece.count} inputs, the last"
+        f" {how}",
+        hint="stackctl doctor",
+    )
+    if piece.count == 1:
+        error.text = next(iter(piece.fields.get("texts", ())), "")
+    return error

@@ -18,7 +18,7 @@ from stackctl.contracts.device import Device
 from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.frames import READ_BYTES, Frames
-from stackctl_daemon.inference.held_models import MAX_DEATHS, DeviceFault, HeldModels, LoadedModel
+from stackctl_daemon.inference.held_models import DeviceFault, HeldModels, LoadedModel
 from stackctl_daemon.inference.piece import Piece, Pieces
 from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
 from stackctl_daemon.tasks import TaskOwner
@@ -88,6 +88,8 @@ class WorkerHandle:
         self._number = 0
         self._failures = 0
         self._heard = 0.0
+        self._wedged_s = 0.0
+        """How long the last worker was silent, where it was killed for it."""
         self._closing = False
         self._spawn = spawn
         self._clock = clock
@@ -234,6 +236,7 @@ class WorkerHandle:
     async def _serve(self) -> str:
         """Run one process to its end; tell why it ended."""
         self._unstarted += 1
+        self._wedged_s = 0.0
         try:
             live = await self._spawn(
                 self.device, batch_tokens=self._batch_tokens, share_weights=self._share_weights
@@ -367,21 +370,8 @@ class WorkerHandle:
             live.writer.writelines(frames)
 
     def _died(self, reason: str) -> None:
-        for piece in self._pieces:
-            if not piece.issued:
-                continue
-            self._pieces.back(piece)
-            # What was streamed cannot be taken back, so it is not begun anew.
-            if piece.deaths >= MAX_DEATHS or piece.parts:
-                self._pieces.pop(piece.id)
-                error = WorkerCrashed(
-                    f"{piece.deaths} workers of {self.device.id} died on a request of "
-                    f"{piece.count} inputs, the last by {reason}",
-                    hint="stackctl doctor",
-                )
-                if piece.count == 1:
-                    error.text = next(iter(piece.fields.get("texts", ())), "")
-                self._fail(piece, error)
+        for piece, error in self._pieces.died(self.device.id, reason, self._wedged_s):
+            self._fail(piece, error)
 
     def _fail(self, piece: Piece, error: StackctlError) -> None:
         if not piece.answer.done():
@@ -399,5 +389,6 @@ class WorkerHandle:
             patience_s = self._wedge_timeout_s + (_MAX_TUNE_S if self.held.tuning else 0)
             if silent_s > patience_s:
                 log.error("worker_wedged device=%s silent_s=%.1f", self.device.id, silent_s)
+                self._wedged_s = silent_s
                 live.process.kill()
                 return
