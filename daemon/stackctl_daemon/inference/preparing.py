@@ -23,6 +23,9 @@ from stackctl_daemon.inference.worker_state import Pending
 
 _SLICE_S = 0.02
 """Beside a batch's milliseconds little, beside the 0.1 ms that a hand-over takes much."""
+_ROUND, _ROUND_S = 32, 0.1
+"""Requests that are handed over together, and for how long: pictures of many, a few milliseconds
+each, are ready for one batch, and whoever comes anew waits no longer."""
 TICK_S = 1.0
 """How often the one who waits for a slice looks after it."""
 _STUCK_S = 60.0
@@ -74,9 +77,9 @@ class Preparing:
         self._alive, self._ready, self._give_up, self._send = alive, ready, give_up, send
         self._turns = Turns(batch_share)
         self._clock = clock
-        self._crew: Crew[_Job, _Slice] = Crew("prepare")
+        self._crew: Crew[None, _Slice] = Crew("prepare")
         self._waiting: dict[Line, deque[_Job]] = {}
-        self._running: _Job | None = None
+        self._running: deque[_Job] = deque()
         self._number = 0
         self._looked = 0.0
         self._silent_s = 0.0
@@ -116,10 +119,12 @@ class Preparing:
         """
         if not self.busy:
             return
-        for job, done in self._crew.take():
+        for _, done in self._crew.take():
             if done:
-                self._settle(job, done)
-        while self._crew.free and self._waiting:
+                self._settle(self._running.popleft(), done)
+            else:
+                self._put_back()
+        if self._crew.free and self._waiting:
             self._begin()
         self._look()
 
@@ -128,7 +133,7 @@ class Preparing:
         self._crew.close()
 
     def _settle(self, job: _Job, done: _Slice) -> None:
-        self._running = None
+        self._silent_s = 0.0
         self._turns.charge(job.line, done.took_s)
         if self._alive(job.request) and not done.ended and not done.error:
             self._waiting.setdefault(job.line, deque()).append(job)
@@ -141,7 +146,24 @@ class Preparing:
             self._ready(job.request, job.units)
 
     def _begin(self) -> None:
-        """Have one slice begin, or drop one whose time is over."""
+        """Have a round begin, without those whose time is over."""
+        while self._waiting and len(self._running) < _ROUND:
+            if job := self._next():
+                self._running.append(job)
+        if self._running:
+            self._looked, self._silent_s = self._clock(), 0.0
+            self._crew.put(None, _round(list(self._running)))
+
+    def _put_back(self) -> None:
+        """Have those that a round had no time for be the first again."""
+        while self._running:
+            job = self._running.pop()
+            if self._alive(job.request):
+                self._waiting.setdefault(job.line, deque()).appendleft(job)
+            else:
+                job.request.model.preparing -= 1
+
+    def _next(self) -> _Job | None:
         line = self._turns.choose({it: jobs[0].number for it, jobs in self._waiting.items()})
         assert line  # noqa: S101 - somebody waits
         job = self._waiting[line].popleft()
@@ -155,29 +177,37 @@ class Preparing:
             self._give_up(
                 request, TimedOut(f"{name}: not begun {waited_s:.1f} s after it arrived")
             )
-            return
-        self._running, self._looked, self._silent_s = job, now, 0.0
-        self._crew.put(job, _slice(job.steps, job.units))
+            return None
+        return job
 
     def _look(self) -> None:
         """See whether a step ends. A process that was stopped meanwhile is not blamed for it."""
-        if self._running is None:
+        if not self._running:
             return
         now = self._clock()
         self._silent_s += min(now - self._looked, TICK_S)
         self._looked = now
         if self._silent_s > _STUCK_S:
-            request = self._running.request
+            job = self._running[0]
+            request = job.request
             stuck = Failed(
-                f"{request.model.load.name}: reading input {len(self._running.units)} does not"
+                f"{request.model.load.name}: reading input {len(job.units)} does not"
                 f" end, given up after {self._silent_s:.0f} s"
             )
             self._give_up(request, stuck)
             raise stuck
 
 
-def _slice(steps: Iterator[Unit | None], units: list[Unit]) -> Iterator[_Slice]:
-    """Go on for a while."""
+def _round(jobs: list[_Job]) -> Iterator[_Slice]:
+    """Give each its slice, in order, as long as there is time."""
+    end = time.monotonic() + _ROUND_S
+    for job in jobs:
+        if time.monotonic() >= end:
+            return
+        yield _slice(job.steps, job.units)
+
+
+def _slice(steps: Iterator[Unit | None], units: list[Unit]) -> _Slice:
     start, error = time.monotonic(), None
     ended = False
     try:
@@ -189,4 +219,4 @@ def _slice(steps: Iterator[Unit | None], units: list[Unit]) -> Iterator[_Slice]:
         ended = True
     except Exception as err:  # an adapter meets any bytes; its libraries raise anything
         error = err
-    yield _Slice(ended, error, time.monotonic() - start)
+    return _Slice(ended, error, time.monotonic() - start)

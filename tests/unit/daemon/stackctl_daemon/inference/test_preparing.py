@@ -124,6 +124,47 @@ def test_a_short_one_is_not_behind_long_ones(desk: Desk, model: str) -> None:
     desk.until(1, 2, 3)
 
 
+def test_short_ones_are_made_ready_together(desk: Desk) -> None:
+    """The one who computes looks in between two batches, and a batch wants more than one."""
+    last = threading.Event()
+
+    def telling() -> Iterator[Unit | None]:
+        last.set()
+        yield Unit(1, None)
+
+    for number in range(8):
+        desk.ask(number, units(1))
+    desk.ask(8, telling())
+
+    desk.preparing.turn()
+
+    assert last.wait(WAIT_S), "it waits for another turn"
+    desk.until(*range(9))
+    assert desk.ended == list(range(9))
+
+
+def test_all_of_many_long_ones_come_on(desk: Desk) -> None:
+    """More than a round has time for."""
+    ended = threading.Event()
+    begun: set[int] = set()
+
+    def long(number: int) -> Iterator[Unit | None]:
+        begun.add(number)
+        yield from endless(ended)
+
+    for number in range(12):
+        desk.ask(number, long(number))
+    end = time.monotonic() + WAIT_S
+    while len(begun) < 12:
+        assert time.monotonic() < end
+        desk.preparing.turn()
+        wait(desk.preparing, timeout_s=0.1)
+
+    assert not desk.ended
+    ended.set()
+    desk.until(*range(12))
+
+
 def test_what_is_wrong_with_an_input_is_told(desk: Desk) -> None:
     def broken() -> Iterator[Unit | None]:
         yield None
