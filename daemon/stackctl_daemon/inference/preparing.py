@@ -152,7 +152,7 @@ class Preparing:
                 self._running.append(job)
         if self._running:
             self._looked, self._silent_s = self._clock(), 0.0
-            self._crew.put(None, _round(list(self._running)))
+            self._crew.put(None, _round(list(self._running), self._alive))
 
     def _put_back(self) -> None:
         """Have those that a round had no time for be the first again."""
@@ -198,13 +198,13 @@ class Preparing:
             raise stuck
 
 
-def _round(jobs: list[_Job]) -> Iterator[_Slice]:
-    """Give each its slice, in order, as long as there is time."""
+def _round(jobs: list[_Job], alive: Callable[[Pending], bool]) -> Iterator[_Slice]:
+    """Give each that is still waited for its slice, in order, as long as there is time."""
     end = time.monotonic() + _ROUND_S
     for job in jobs:
         if time.monotonic() >= end:
             return
-        yield _slice(job.steps, job.units)
+        yield _slice(job.steps, job.units) if alive(job.request) else _Slice(False, None, 0.0)
 
 
 def _slice(steps: Iterator[Unit | None], units: list[Unit]) -> _Slice:
