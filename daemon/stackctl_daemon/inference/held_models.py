@@ -141,20 +141,27 @@ class HeldModels:
             raise self._faults.pop(key, None) or Failed(f"{self._device}: {key} was changed again")
 
     def send(self, load: wire.Load) -> None:
-        """Tell the process to load a model, unless it was told."""
+        """Tell the process to load a model, unless it was told.
+
+        Raises:
+            StackctlError: it cannot be told, as of a path that is no Unicode.
+        """
         if load.key not in self._sent:
-            self._sent.add(load.key)
             wanted = self.wanted.get(load.key, load)
             budget, replicas = self._budgets.get(load.key, (0, 0))
             if replicas == wanted.replicas:
                 # A process begins with what the one before it found.
                 wanted = msgspec.structs.replace(wanted, budget=budget)
             self._write(wanted)
+            self._sent.add(load.key)
 
     def send_wanted(self) -> None:
         """Tell the process to load whatever is wanted."""
         for load in list(self.wanted.values()):
-            self.send(load)
+            try:
+                self.send(load)
+            except StackctlError as err:
+                self.hear(wire.LoadFailed(load.key, load.name, err.message, err.hint))
 
     async def opened(self, key: str) -> LoadedModel:
         """Wait for a model that is wanted.

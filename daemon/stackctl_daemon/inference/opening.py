@@ -116,6 +116,7 @@ class Opener:
             text = err.message if isinstance(err, StackctlError) else f"{command.name}: {err!r}"
             hint = err.hint if isinstance(err, StackctlError) else ""
             fault = isinstance(err, DeviceUnusable)
+            text = wire.plain(text)
             return None, wire.LoadFailed(command.key, command.name, text, hint, fault)
         loaded = wire.Loaded(
             command.key,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from stackctl.errors import Invalid
+from stackctl.errors import Invalid, TooLarge
 
 Priority = Literal["interactive", "batch"]
 
@@ -263,9 +263,36 @@ _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def pack(header: Command | Report, body: bytes = b"") -> bytes:
-    """Give a frame."""
-    data = _encoder.encode(header)
+    """Give a frame.
+
+    Raises:
+        TooLarge: the other end would not read it.
+        Invalid: the header holds what no frame can, as half of a surrogate pair.
+    """
+    try:
+        data = _encoder.encode(header)
+    except (UnicodeEncodeError, OverflowError, TypeError, RecursionError) as err:
+        raise Invalid(f"{type(header).__name__.lower()} cannot be sent: {err}") from err
+    fits(len(data) + len(body))
     return PREFIX.pack(len(data), len(body)) + data + body
+
+
+def fits(size: int) -> None:
+    """See to it that so many bytes can go in one frame.
+
+    Raises:
+        TooLarge: they cannot.
+    """
+    if size > MAX_FRAME_BYTES:
+        raise TooLarge(
+            f"{size} bytes for one worker to take or give at once, expected at most"
+            f" {MAX_FRAME_BYTES}: ask for less in a request"
+        )
+
+
+def plain(text: str) -> str:
+    """Give a text as it can be sent: what is no Unicode is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def check_options(options: dict[str, Any]) -> None:

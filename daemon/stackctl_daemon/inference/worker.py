@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stackctl.errors import Failed, Invalid, StackctlError, TimedOut
+from stackctl.errors import Failed, Invalid, StackctlError, TimedOut, TooLarge
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Decoding, Result, Unit
 from stackctl_daemon.inference.batching import Item, batch_cost
@@ -309,7 +309,11 @@ class Worker:
                 request.model.adapter.execution_provider if request.model.adapter else ""
             ),
         )
-        self._send(reply, body)
+        try:
+            self._send(reply, body)
+        except (TooLarge, Invalid) as err:
+            self._refuse(request.command.id, request.model, err, queue_s=reply.queue_s)
+            return
         pacer = request.model.pacer
         if pacer and request.started is not None:
             waited_s = request.started - request.arrived
@@ -329,7 +333,7 @@ class Worker:
         self._send(
             wire.Refused(
                 number,
-                ours.message if ours else f"{model.load.name}: {err}",
+                wire.plain(ours.message if ours else f"{model.load.name}: {err}"),
                 ours.hint if ours else "",
                 isinstance(err, DeviceUnusable),
                 ours.code if ours else Failed.code,
@@ -361,7 +365,12 @@ class Worker:
             request.results[stream.item.row] = piece
             ended = True
         elif not ended:
-            self._send(wire.Part(request.command.id, stream.item.row, piece))
+            try:
+                self._send(wire.Part(request.command.id, stream.item.row, piece))
+            except (TooLarge, Invalid) as err:
+                model.streams -= 1
+                self._give_up(request, err)
+                return
         if not ended:
             model.steps[request.command.priority].append(stream)
             return

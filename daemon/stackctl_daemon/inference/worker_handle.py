@@ -172,17 +172,20 @@ class WorkerHandle:
             WorkerCrashed: it saw too many workers die.
             DeviceFault: the device cannot run the model.
             Failed: the model refused.
+            TooLarge: no frame holds the inputs, or what comes of them.
+            Invalid: they cannot be sent.
         """
         if self._unstartable and self._live is None:
             raise DeviceFault(self.problem, hint="stackctl doctor")
+        wire.fits(piece.weight)
         self._number += 1
         piece.id = self._number
         self._pieces.add(piece)
-        self.held.want(piece.load)
-        self.held.used(piece.load.key)
-        self._wanted.set()
-        self._pump()
         try:
+            self.held.want(piece.load)
+            self.held.used(piece.load.key)
+            self._wanted.set()
+            self._pump()
             return await piece.answer
         finally:
             if self._pieces.pop(piece.id) and piece.issued:
@@ -203,7 +206,11 @@ class WorkerHandle:
         while True:
             await self._wanted.wait()
             self.state = "starting" if not self._failures else "restarting"
-            reason = await self._serve()
+            try:
+                reason = await self._serve()
+            except Exception as err:  # a device outlives whatever its worker said or we did
+                log.exception("worker_lost device=%s", self.device.id)
+                reason = f"{type(err).__name__}: {err}"
             if self._retiring:
                 self.state = "off"
                 if not self.held.wanted and not self._pieces:
@@ -251,6 +258,9 @@ class WorkerHandle:
             await self._listen(live)
         except ConnectionError:
             pass  # the status of the process says more
+        except Exception:
+            live.process.kill()  # what it says cannot be read
+            raise
         finally:
             self._live, self.pid = None, None
             self.held.ended(died=self._retiring is None and not self._closing)
@@ -338,10 +348,13 @@ class WorkerHandle:
             return
         self.held.send_wanted()
         for piece in self._pieces.due():
-            self._issue(piece)
+            try:
+                self._issue(piece)
+            except StackctlError as err:  # it cannot be sent, now or after a restart
+                self._pieces.pop(piece.id)
+                self._fail(piece, err)
 
     def _issue(self, piece: Piece) -> None:
-        self.held.send(piece.load)
         command = wire.Run(
             piece.id,
             piece.load.key,
@@ -353,6 +366,7 @@ class WorkerHandle:
             sent=time.monotonic(),
             **piece.fields,
         )
+        self.held.send(piece.load)
         self._write(command, piece.body)
 
     def _write(self, command: wire.Command, body: bytes = b"") -> None:

@@ -1,0 +1,182 @@
+"""A device's worker as the daemon sees it: real processes that say too much, hang, or end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensor_graphs import filling
+
+from stackctl.contracts.device import Device
+from stackctl.errors import Invalid, TooLarge
+from stackctl_daemon.inference import protocol as wire
+from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.pool import Pool, Task
+from stackctl_daemon.inference.worker_handle import Spawn, WorkerHandle
+from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
+
+WAIT_S = 60.0
+
+
+@asynccontextmanager
+async def device(
+    *, start: Spawn = spawn, wedge_timeout_s: float = WAIT_S
+) -> AsyncIterator[tuple[WorkerHandle, Pool]]:
+    worker = WorkerHandle(
+        Device(id="cpu:0", kind="cpu", name="cpu"),
+        batch_tokens=16,
+        on_batch=lambda device, batch: None,
+        wedge_timeout_s=wedge_timeout_s,
+        spawn=start,
+    )
+    worker.start()
+    pool = Pool(max_queued=100)
+    pool.workers.append(worker)
+    try:
+        async with asyncio.timeout(WAIT_S):
+            yield worker, pool
+    finally:
+        await worker.close()
+
+
+async def ask(pool: Pool, load: wire.Load, *numbers: int) -> list[int]:
+    """Give the shape of what a graph of `tensor_graphs` answers."""
+    task = Task(load, [Input(tensors={"n": np.array(numbers, np.int64)})])
+    [outcome] = await pool.run(task)
+    return outcome.answer.tensors[0].shape
+
+
+def test_an_answer_that_no_frame_holds_is_refused_and_the_device_goes_on(tmp_path: Path) -> None:
+    load = filling(tmp_path)
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            assert await ask(pool, load, 1, 3) == [1, 3]
+            pid = worker.pid
+
+            with pytest.raises(TooLarge, match=f"expected at most {wire.MAX_FRAME_BYTES}"):
+                await ask(pool, load, 1, wire.MAX_FRAME_BYTES // 4)
+
+            assert await ask(pool, load, 1, 2) == [1, 2]
+            assert (worker.pid, worker.restarts) == (pid, 0)
+
+    asyncio.run(run())
+
+
+def test_inputs_that_no_frame_holds_are_refused_before_they_are_kept(tmp_path: Path) -> None:
+    load = filling(tmp_path)
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            huge = Input(data=bytes(wire.MAX_FRAME_BYTES))
+            with pytest.raises(TooLarge):
+                await pool.run(Task(load, [huge]))
+
+            assert (worker.queued, worker.load) == (0, 0)
+            assert await ask(pool, load, 1, 2) == [1, 2]
+
+    asyncio.run(run())
+
+
+def test_a_text_that_cannot_be_sent_leaves_nothing_behind(tmp_path: Path) -> None:
+    load = filling(tmp_path)
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            await ask(pool, load, 1, 1)
+
+            with pytest.raises(Invalid, match="surrogates not allowed"):
+                await pool.run(Task(load, [Input(text="\udc80")]))
+
+            assert (worker.queued, worker.load, worker.in_use(load.key)) == (0, 0, 0)
+            assert await ask(pool, load, 1, 2) == [1, 2]
+
+    asyncio.run(run())
+
+
+def test_a_text_that_cannot_be_sent_is_refused_once_the_worker_is_there(tmp_path: Path) -> None:
+    load = filling(tmp_path)
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            async with asyncio.TaskGroup() as group:
+                good = group.create_task(ask(pool, load, 1, 2))
+                with pytest.raises(Invalid, match="surrogates not allowed"):
+                    await pool.run(Task(load, [Input(text="\udc80")]))
+
+            assert good.result() == [1, 2]
+            assert (worker.queued, worker.restarts) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_a_model_whose_path_cannot_be_sent_is_refused_and_others_are_loaded(
+    tmp_path: Path,
+) -> None:
+    bad = wire.Load("bad@1", "bad", "tensor-graph", "/m/\udcff", "", "", 0, 0)
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            worker.warm(bad)
+            with pytest.raises(Exception, match="surrogates not allowed"):
+                await worker.held.opened("bad@1")
+
+            assert await ask(pool, filling(tmp_path), 1, 2) == [1, 2]
+            assert worker.restarts == 0
+
+    asyncio.run(run())
+
+
+BABBLE = (
+    "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall({!r}); s.recv(1)"
+)
+
+
+class Babbling:
+    """Starts processes that say what cannot be read, and then real workers."""
+
+    def __init__(self, *said: bytes) -> None:
+        self._said = list(said)
+
+    async def __call__(
+        self, device: Device, *, batch_tokens: int, share_weights: bool
+    ) -> WorkerProcess:
+        if not self._said:
+            return await spawn(device, batch_tokens=batch_tokens, share_weights=share_weights)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-S", "-c", BABBLE.format(self._said.pop(0))]
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return WorkerProcess(process, reader, writer)
+
+
+def test_a_worker_that_cannot_be_understood_is_ended_and_another_one_answers(
+    tmp_path: Path,
+) -> None:
+    load = filling(tmp_path)
+    header = b"\xc1 is no msgpack"
+
+    async def run() -> None:
+        start = Babbling(
+            wire.PREFIX.pack(100, wire.MAX_FRAME_BYTES),
+            wire.PREFIX.pack(len(header), 0) + header,
+        )
+        async with device(start=start) as (worker, pool):
+            assert await ask(pool, load, 1, 2) == [1, 2]
+
+            assert (worker.restarts, worker.state, worker.sound) == (2, "ready", True)
+
+    asyncio.run(run())
