@@ -10,6 +10,7 @@ import os
 import queue
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
@@ -46,14 +47,22 @@ class Crew(Generic[J, D]):
         """Jobs that may run at once."""
         self.busy = 0
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._jobs: queue.SimpleQueue[tuple[J, Iterator[D]] | None] = queue.SimpleQueue()
-        self._done: deque[tuple[J, D | BaseException | None]] = deque()
+        self._jobs: queue.SimpleQueue[tuple[int, J, Iterator[D]] | None] = queue.SimpleQueue()
+        self._done: deque[tuple[int, J, D | BaseException | None]] = deque()
+        self._put = 0
+        self._since: dict[int, float] = {}
+        """By the number of a job, when it began or last gave something."""
         self._threads: list[threading.Thread] = []
 
     @property
     def free(self) -> bool:
         """A job that is put now begins now."""
         return self.busy < self.size
+
+    @property
+    def since(self) -> float:
+        """When the job of which nothing came for the longest began or gave that; 0: none runs."""
+        return min(self._since.values(), default=0.0)
 
     def resize(self, size: int) -> None:
         """Let so many jobs run at once; threads that are there stay."""
@@ -67,7 +76,9 @@ class Crew(Generic[J, D]):
     def put(self, owner: J, job: Iterator[D]) -> None:
         """Have a job done by the next thread that is free."""
         self.busy += 1
-        self._jobs.put((owner, job))
+        self._put += 1
+        self._since[self._put] = time.monotonic()
+        self._jobs.put((self._put, owner, job))
 
     def fileno(self) -> int:
         """Give the descriptor that can be read once a job gave something."""
@@ -84,9 +95,12 @@ class Crew(Generic[J, D]):
         except BlockingIOError:
             return
         while self._done:
-            owner, found = self._done.popleft()
+            number, owner, found = self._done.popleft()
             if found is None or isinstance(found, BaseException):
                 self.busy -= 1
+                del self._since[number]
+            else:
+                self._since[number] = time.monotonic()
             if isinstance(found, BaseException):
                 raise found
             yield owner, found
@@ -102,16 +116,16 @@ class Crew(Generic[J, D]):
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            owner, pieces = job
+            number, owner, pieces = job
             end: BaseException | None = None
             try:
                 for piece in pieces:
-                    self._tell(owner, piece)
+                    self._tell(number, owner, piece)
             except BaseException as err:  # the thread that reads commands decides
                 end = err
-            self._tell(owner, end)
+            self._tell(number, owner, end)
             del job, pieces, owner  # an idle thread keeps no model open
 
-    def _tell(self, owner: J, found: D | BaseException | None) -> None:
-        self._done.append((owner, found))
+    def _tell(self, number: int, owner: J, found: D | BaseException | None) -> None:
+        self._done.append((number, owner, found))
         os.eventfd_write(self._wake, 1)

@@ -101,8 +101,12 @@ class HeldModels:
     @property
     def awaited(self) -> bool:
         """The process owes word of a model: that it is open, closed, calibrated, or cannot be."""
-        opening = self._sent & self.wanted.keys() - self.open.keys()
-        return bool(self._unloads or self._tunes or opening)
+        return bool(self._unloads or self._tunes or self.opening)
+
+    @property
+    def opening(self) -> bool:
+        """The process was told to open a model, and has not said how that went."""
+        return bool(self._sent & self.wanted.keys() - self.open.keys())
 
     def want(self, load: wire.Load) -> None:
         """Have a model loaded, now and after every restart; another of its name goes."""

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,12 +56,14 @@ class Lifecycle:
         *,
         budget_of: Callable[[wire.Load, WorkerHandle], int],
         keep_alive_s: float = 0.0,
+        unload_timeout_s: float = UNLOAD_TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
         self.predictor = predictor
         self._meter = meter
         self._budget_of = budget_of
+        self._unload_timeout_s = unload_timeout_s
         self._clock = clock
         self.terms = KeptTerms(workers, keep_alive_s=keep_alive_s, clock=clock)
         self.reclaim = Reclaim(workers, room_of=self._room, lock_of=self._lock, clock=clock)
@@ -285,7 +288,7 @@ class Lifecycle:
                 returned_bytes=0,
                 recycled=False,
             )
-        returned = await worker.held.unload(load.key)
+        returned = await self._closed(worker, load.key)
         if worker.device.kind != "cpu":
             # The process's own pages say nothing of a GPU's memory: the device is asked.
             returned = max(0, before - await self._used(worker))
@@ -309,6 +312,27 @@ class Lifecycle:
             returned_bytes=returned,
             recycled=recycle,
         )
+
+    async def _closed(self, worker: WorkerHandle, key: str) -> int:
+        """Have a model closed that nobody uses; a process that does not do so is ended.
+
+        While it has something else to do it has as long as for that.
+        """
+        try:
+            return await asyncio.wait_for(worker.held.unload(key), self._unload_timeout_s)
+        except TimeoutError:
+            pass
+        limit_s = self._unload_timeout_s
+        if worker.queued or worker.held.opening or worker.held.tuning:
+            limit_s += worker.wedge_timeout_s
+            with suppress(TimeoutError):
+                await asyncio.wait_for(
+                    worker.held.until(lambda: key not in worker.held.closing),
+                    worker.wedge_timeout_s,
+                )
+        if key in worker.held.closing:
+            await worker.end(f"{key} was not closed in {limit_s:.0f} s")
+        return 0
 
     async def _used(self, worker: WorkerHandle) -> int:
         room = await self._room(worker)

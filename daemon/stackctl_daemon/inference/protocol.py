@@ -198,6 +198,13 @@ class Preparing(msgspec.Struct, frozen=True, tag="preparing"):
     key: str
 
 
+class Busy(msgspec.Struct, frozen=True, tag="busy"):
+    """Which job runs for long beside what else is done; said when that changes."""
+
+    since: float
+    """When the oldest began, or last gave something; 0: none does any more."""
+
+
 class Part(msgspec.Struct, frozen=True, tag="part"):
     """A piece of a streamed answer."""
 
@@ -250,6 +257,7 @@ Report = (
     | Paced
     | Computed
     | Preparing
+    | Busy
     | Part
     | Answer
     | Refused

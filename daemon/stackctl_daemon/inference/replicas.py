@@ -7,6 +7,7 @@ nobody's command waiting.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from stackctl_daemon.inference.worker_state import Model, waiting
 
 _REST_S = 0.5
 """Without work before memory is given back: taking it again costs a millisecond or two."""
+_LONG_S = 1.0
+"""Of computing, after which the daemon is told that a job still runs."""
 
 
 class _Turn(NamedTuple):
@@ -41,6 +44,7 @@ class Replicas:
         begin: Callable[[Model, wire.Priority], Iterator[Ran] | None],
         finish: Callable[[Model, Ran | Stepped], None],
         rest: Callable[[], None],
+        busy: Callable[[float], None],
     ) -> None:
         self._models = models
         self._turns = turns
@@ -48,6 +52,8 @@ class Replicas:
         self._begin = begin
         self._finish = finish
         self._rest = rest
+        self._busy = busy
+        self._told = 0.0
         self._rested = True
         self._crew: Crew[_Turn, Ran | Stepped] = Crew()
         self._stuck = False
@@ -90,10 +96,20 @@ class Replicas:
         if calibrates:
             self._sweeps.step()
         self._stuck = not calibrates
+        self._tell()
 
     def close(self) -> None:
         """End the threads."""
         self._crew.close()
+
+    def _tell(self) -> None:
+        """Say since when the oldest job runs, if that is long; whoever waits judges by it."""
+        since = self._crew.since
+        if since and time.monotonic() - since < _LONG_S:
+            since = 0.0
+        if since != self._told:
+            self._told = since
+            self._busy(since)
 
     def _next(self) -> bool:
         """Begin one job: whose turn it is of those that may have one more, `Turns` says."""

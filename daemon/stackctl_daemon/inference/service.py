@@ -42,8 +42,8 @@ from stackctl_daemon.inference.placement import Measured, NoRoom, Predictor
 from stackctl_daemon.inference.pool import Outcome, Pool, Task
 from stackctl_daemon.inference.ports import Meter, ModelStore, ReadyModel
 from stackctl_daemon.inference.state_file import StateFile
-from stackctl_daemon.inference.worker_handle import Spawn, WorkerHandle
-from stackctl_daemon.inference.worker_process import spawn
+from stackctl_daemon.inference.worker_handle import WorkerHandle
+from stackctl_daemon.inference.worker_process import Spawn, spawn
 from stackctl_daemon.jobs import Jobs
 from stackctl_daemon.tasks import TaskOwner
 

@@ -131,6 +131,7 @@ class Worker:
                 begin=self._begin,
                 finish=self._finish,
                 rest=self._opener.rest,
+                busy=lambda since: self._send(wire.Busy(since)),
             )
         if self._replicas and size == 1 and self._replicas.idle:
             self._replicas.close()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 from stackctl.contracts.device import Device
 from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
@@ -20,7 +19,8 @@ from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.frames import READ_BYTES, Frames
 from stackctl_daemon.inference.held_models import DeviceFault, HeldModels, LoadedModel
 from stackctl_daemon.inference.piece import Piece, Pieces
-from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
+from stackctl_daemon.inference.signs import Signs
+from stackctl_daemon.inference.worker_process import Spawn, WorkerProcess, spawn
 from stackctl_daemon.tasks import TaskOwner
 
 log = logging.getLogger(__name__)
@@ -30,23 +30,7 @@ FIRST_RETRY_S, LAST_RETRY_S = 2.0, 300.0
 """After which a device with a fault is tried again."""
 _FAILED_AFTER = 5
 """Deaths in a row without an answer; where none of them said a word, it cannot be started."""
-_MAX_TUNE_S = 60.0
-"""Of computing without a sign of life, when a model is calibrated (`warm_up_s`)."""
 _FIRST_DELAY_S, _LAST_DELAY_S = 0.1, 30.0
-
-
-class Spawn(Protocol):
-    """Starts a worker; see `worker_process.spawn`."""
-
-    async def __call__(
-        self, device: Device, *, batch_tokens: int, share_weights: bool
-    ) -> WorkerProcess:
-        """Start it.
-
-        Raises:
-            OSError: no process, socket or memory can be had.
-        """
-        ...
 
 
 class WorkerHandle:
@@ -72,7 +56,9 @@ class WorkerHandle:
         """Why the device cannot be used; empty when it can."""
         self._batch_tokens = batch_tokens
         self._on_batch = on_batch
-        self._wedge_timeout_s = wedge_timeout_s
+        self.wedge_timeout_s = wedge_timeout_s
+        """Of work without a sign of life, after which a process is ended."""
+        self._signs = Signs(wedge_timeout_s)
         self._tasks = TaskOwner()
         self._wanted = asyncio.Event()
         self._share_weights = share_weights
@@ -87,9 +73,8 @@ class WorkerHandle:
         self._live: WorkerProcess | None = None
         self._number = 0
         self._failures = 0
-        self._heard = 0.0
         self._wedged_s = 0.0
-        """How long the last worker was silent, where it was killed for it."""
+        """How long the last worker gave no sign of life, where it was killed for it."""
         self._closing = False
         self._spawn = spawn
         self._clock = clock
@@ -164,6 +149,13 @@ class WorkerHandle:
         live, self._live = self._live, None
         live.writer.close()
         await asyncio.shield(ended)
+
+    async def end(self, reason: str) -> None:
+        """End a process that does not do as it is told; what it computes is begun anew."""
+        if live := self._live:
+            log.error("worker_ended device=%s reason=%r", self.device.id, reason)
+            live.kill()
+            await self.held.until(lambda: self._live is not live)
 
     async def run(self, piece: Piece) -> tuple[wire.Answer, bytes]:
         """Give the results of a piece.
@@ -250,8 +242,8 @@ class WorkerHandle:
             )
         except OSError as err:
             return f"cannot start: {err}"
-        self._live, self.pid, self._heard = live, live.process.pid, time.monotonic()
-        reason = "ended"
+        self._live, self.pid = live, live.process.pid
+        self._signs = Signs(self.wedge_timeout_s)
         watch = self._tasks.spawn(self._watch(live), name=f"wedge-{self.device.id}")
         try:
             self._pump()
@@ -259,29 +251,22 @@ class WorkerHandle:
         except ConnectionError:
             pass  # the status of the process says more
         except Exception:
-            live.process.kill()  # what it says cannot be read
+            live.kill()  # what it says cannot be read
             raise
         finally:
             self._live, self.pid = None, None
             self.held.ended(died=self._retiring is None and not self._closing)
             watch.cancel()
             live.writer.close()
-            if live.process.returncode is None and self._closing:
-                live.process.kill()
-            # It ended, or lost its socket and ends by itself; two seconds, then by force.
-            try:
-                await asyncio.wait_for(live.process.wait(), 2)
-            except TimeoutError:
-                live.process.kill()
-                await live.process.wait()
-            code = live.process.returncode or 0
-            reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            if self._closing:
+                live.kill()
+            reason = await live.ended()
         return reason
 
     async def _listen(self, live: WorkerProcess) -> None:
         frames = Frames()
         while data := await live.reader.read(READ_BYTES):
-            self._heard = time.monotonic()
+            self._signs.heard()
             frames.feed(data)
             while frame := frames.next():
                 self._hear(wire.read_report(frame[0]), frame[1])
@@ -301,6 +286,8 @@ class WorkerHandle:
             if streamed and streamed.on_part:
                 streamed.parts += 1
                 streamed.on_part(report)
+        elif isinstance(report, wire.Busy):
+            self._signs.busy(report.since)
         elif isinstance(report, wire.Refused):
             self._refused(report)
         elif isinstance(report, wire.Preparing):
@@ -392,17 +379,11 @@ class WorkerHandle:
             piece.answer.set_exception(error)
 
     async def _watch(self, live: WorkerProcess) -> None:
-        """Kill a worker that holds a request or a model's load and gives no sign of life."""
-        idle_at = time.monotonic()
-        while True:
-            await asyncio.sleep(self._wedge_timeout_s / 4)
-            now = time.monotonic()
-            if not self.held.awaited and not any(p.issued for p in self._pieces):
-                idle_at = now  # an idle worker owes no sign of life
-            silent_s = now - max(self._heard, idle_at)
-            patience_s = self._wedge_timeout_s + (_MAX_TUNE_S if self.held.tuning else 0)
-            if silent_s > patience_s:
-                log.error("worker_wedged device=%s silent_s=%.1f", self.device.id, silent_s)
-                self._wedged_s = silent_s
-                live.process.kill()
-                return
+        """Kill a worker that does not work any more, though somebody waits for it."""
+        lost = await self._signs.fade(
+            owes=lambda: self.held.awaited or any(p.issued for p in self._pieces),
+            tunes=lambda: self.held.tuning,
+        )
+        log.error("worker_wedged device=%s %s", self.device.id, lost)
+        self._wedged_s = self._signs.lost_s
+        live.kill()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
 from stackctl.contracts.device import Device
 from stackctl_daemon.inference.providers import PLAIN, GpuPolicy
 from stackctl_daemon.inference.turns import BATCH_SHARE
+
+_GRACE_S = 2.0
+"""For a process that lost its socket to end by itself."""
 
 
 @dataclass(slots=True)
@@ -23,6 +28,35 @@ class WorkerProcess:
     process: asyncio.subprocess.Process
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+
+    def kill(self) -> None:
+        """End it by force, unless it ended."""
+        if self.process.returncode is None:
+            self.process.kill()
+
+    async def ended(self) -> str:
+        """Wait for the end of a process whose socket is closed; say how it ended."""
+        try:
+            await asyncio.wait_for(self.process.wait(), _GRACE_S)
+        except TimeoutError:
+            self.kill()
+            await self.process.wait()
+        code = self.process.returncode or 0
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+class Spawn(Protocol):
+    """Starts a worker; see `spawn`."""
+
+    async def __call__(
+        self, device: Device, *, batch_tokens: int, share_weights: bool
+    ) -> WorkerProcess:
+        """Start it.
+
+        Raises:
+            OSError: no process, socket or memory can be had.
+        """
+        ...
 
 
 async def spawn(

@@ -13,8 +13,7 @@ from typing import cast
 from stackctl.contracts.device import Device
 from stackctl.errors import BadConfig
 from stackctl.settings import DeviceSettings
-from stackctl_daemon.inference.worker_handle import Spawn
-from stackctl_daemon.inference.worker_process import WorkerProcess
+from stackctl_daemon.inference.worker_process import Spawn, WorkerProcess
 
 _DEVICE = "ray:0"
 _GRACE_S = 5.0

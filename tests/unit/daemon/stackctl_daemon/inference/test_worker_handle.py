@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,17 +13,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from tensor_graphs import filling
+from tensor_graphs import counting, filling
+from waiting import until_on_loop
 
 from stackctl.contracts.device import Device
-from stackctl.errors import Invalid, TooLarge
+from stackctl.errors import Invalid, TooLarge, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.lifecycle import Lifecycle
+from stackctl_daemon.inference.memory import HostMeter
+from stackctl_daemon.inference.placement import Measured, Predictor
 from stackctl_daemon.inference.pool import Pool, Task
-from stackctl_daemon.inference.worker_handle import Spawn, WorkerHandle
-from stackctl_daemon.inference.worker_process import WorkerProcess, spawn
+from stackctl_daemon.inference.state_file import StateFile
+from stackctl_daemon.inference.worker_handle import WorkerHandle
+from stackctl_daemon.inference.worker_process import Spawn, WorkerProcess, spawn
 
 WAIT_S = 60.0
 
@@ -178,5 +187,103 @@ def test_a_worker_that_cannot_be_understood_is_ended_and_another_one_answers(
             assert await ask(pool, load, 1, 2) == [1, 2]
 
             assert (worker.restarts, worker.state, worker.sound) == (2, "ready", True)
+
+    asyncio.run(run())
+
+
+def keeping(pool: Pool, unload_timeout_s: float = WAIT_S) -> Lifecycle:
+    return Lifecycle(
+        pool.workers,
+        Predictor(StateFile(None, Measured)),
+        HostMeter(),
+        budget_of=lambda load, worker: 0,
+        unload_timeout_s=unload_timeout_s,
+    )
+
+
+FOR_EVER = 10**13
+"""Steps of `counting`."""
+
+
+async def asking(pool: Pool, load: wire.Load) -> None:
+    """Ask a model again and again, whatever comes of it."""
+    for number in itertools.count(1):
+        await ask(pool, load, number % 7 + 1, 2)
+
+
+def test_a_replica_that_hangs_is_noticed_while_others_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counted = msgspec.structs.replace(counting(tmp_path), replicas=2)
+    other = filling(tmp_path)
+
+    async def run() -> None:
+        async with device(wedge_timeout_s=3.0) as (worker, pool):
+            await ask(pool, counted, 1)
+            others = asyncio.ensure_future(asking(pool, other))
+
+            with pytest.raises(WorkerCrashed, match="3 workers of cpu:0 died"):
+                await ask(pool, counted, FOR_EVER)
+
+            assert worker.restarts == 3
+            wedged = [text for text in caplog.messages if text.startswith("worker_wedged")]
+            assert "job_s=" in wedged[0]
+            assert not others.done()
+            others.cancel()
+            await asyncio.gather(others, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_model_whose_job_hangs_for_nobody_is_unloaded_while_others_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counted = msgspec.structs.replace(counting(tmp_path), replicas=2)
+    other = filling(tmp_path)
+
+    async def run() -> None:
+        async with device(wedge_timeout_s=3.0) as (worker, pool):
+            lifecycle = keeping(pool)
+            await ask(pool, counted, 1)
+            await ask(pool, other, 1, 1)
+            hung = asyncio.ensure_future(ask(pool, counted, FOR_EVER))
+            await until_on_loop(lambda: worker.in_use(counted.key) == 1)
+            await ask(pool, other, 1, 1)  # the worker has begun the other by now
+            hung.cancel()
+            await asyncio.gather(hung, return_exceptions=True)
+            others = asyncio.ensure_future(asking(pool, other))
+
+            [gone] = await lifecycle.unload("counting")
+
+            assert gone.model == "counting"
+            assert not others.done()
+            wedged = [text for text in caplog.messages if text.startswith("worker_wedged")]
+            assert len(wedged) == 1
+            assert "job_s=" in wedged[0]
+            others.cancel()
+            await asyncio.gather(others, return_exceptions=True)
+            await lifecycle.close()
+
+    asyncio.run(run())
+
+
+def test_a_process_that_does_not_close_a_model_is_ended(tmp_path: Path) -> None:
+    load, other = filling(tmp_path), filling(tmp_path, name="other")
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            lifecycle = keeping(pool, unload_timeout_s=0.2)
+            await ask(pool, load, 1, 1)
+            await ask(pool, other, 1, 1)
+            pid = worker.pid
+            assert pid
+            os.kill(pid, signal.SIGSTOP)
+
+            [gone] = await lifecycle.unload("filling")
+
+            assert gone.model == "filling"
+            assert await ask(pool, other, 1, 2) == [1, 2]
+            assert worker.pid != pid
+            await lifecycle.close()
 
     asyncio.run(run())
