@@ -44,13 +44,16 @@ class LoadedModel:
 
 
 class HeldModels:
-    """Opens, closes and calibrates models by messages to a worker."""
+    """Opens, closes and calibrates models by messages to a worker.
+
+    ``write`` sends one, and tells whether there is a process that it went to.
+    """
 
     def __init__(
         self,
         device: str,
         *,
-        write: Callable[[wire.Command], None],
+        write: Callable[[wire.Command], bool],
         on_fault: Callable[[str], None],
         on_loaded: Callable[[LoadedModel], None],
         clock: Callable[[], float] = time.monotonic,
@@ -201,17 +204,19 @@ class HeldModels:
         """Have the batch budget of a loaded model measured while nobody waits."""
         future = self._tunes.get(key)
         if future is None:
+            if not self._write(wire.Tune(key, seconds)):
+                return wire.Tuned(key, [], 0, f"the worker of {self._device} is not running")
             future = self._tunes[key] = asyncio.get_running_loop().create_future()
-            self._write(wire.Tune(key, seconds))
         return await asyncio.shield(future)
 
     async def trim(self) -> int:
         """Have the worker give back what it does not use; give the bytes that came back."""
         waiting = self._trims.get(self._device)
         if waiting is None:
+            if not self._write(wire.Trim()):
+                return 0  # no process holds anything
             waiting = asyncio.get_running_loop().create_future()
             self._trims[self._device] = waiting
-            self._write(wire.Trim())
         return await asyncio.shield(waiting)
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -356,14 +356,16 @@ class WorkerHandle:
         self.held.send(piece.load)
         self._write(command, piece.body)
 
-    def _write(self, command: wire.Command, body: bytes = b"") -> None:
+    def _write(self, command: wire.Command, body: bytes = b"") -> bool:
+        """Send to the process that runs; False: none does."""
         # Unbounded by the transport, bounded by the inputs that the service admits.
         if self._live is None:
-            return
+            return False
         self._outbox.append(wire.pack(command, body))
         if len(self._outbox) == 1:
             # What is written in one turn of the loop leaves together.
             asyncio.get_running_loop().call_soon(self._flush, self._live)
+        return True
 
     def _flush(self, live: WorkerProcess) -> None:
         frames, self._outbox = self._outbox, []

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,8 +38,9 @@ class WorkerProcess:
     async def ended(self) -> str:
         """Wait for the end of a process whose socket is closed; say how it ended."""
         try:
-            await asyncio.wait_for(self.process.wait(), _GRACE_S)
-        except TimeoutError:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.process.wait(), _GRACE_S)
+        finally:
             self.kill()
             await self.process.wait()
         code = self.process.returncode or 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -24,10 +25,20 @@ def version(number: int) -> wire.Load:
     )
 
 
+def running(told: list[wire.Command]) -> Callable[[wire.Command], bool]:
+    """Take commands as a process that runs."""
+
+    def write(command: wire.Command) -> bool:
+        told.append(command)
+        return True
+
+    return write
+
+
 def test_a_version_that_comes_back_is_loaded_again() -> None:
     told: list[wire.Command] = []
     held = HeldModels(
-        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+        "cpu:0", write=running(told), on_fault=lambda text: None, on_loaded=lambda model: None
     )
 
     def ask_for(number: int) -> None:
@@ -53,7 +64,7 @@ def test_a_version_that_comes_back_is_loaded_again() -> None:
 def test_a_version_that_a_waiting_request_brought_back_lets_the_other_be_told_again() -> None:
     told: list[wire.Command] = []
     held = HeldModels(
-        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+        "cpu:0", write=running(told), on_fault=lambda text: None, on_loaded=lambda model: None
     )
     held.want(version(2))
     held.send_wanted()
@@ -67,7 +78,7 @@ def test_a_version_that_a_waiting_request_brought_back_lets_the_other_be_told_ag
 def changing() -> tuple[HeldModels, list[wire.Command]]:
     told: list[wire.Command] = []
     held = HeldModels(
-        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+        "cpu:0", write=running(told), on_fault=lambda text: None, on_loaded=lambda model: None
     )
     held.want(version(1))
     held.send_wanted()
@@ -125,7 +136,7 @@ def test_a_worker_that_died_meanwhile_opens_the_model_on_the_new_terms() -> None
 def test_a_model_is_opened_with_the_budget_that_was_measured_before() -> None:
     told: list[wire.Command] = []
     held = HeldModels(
-        "cpu:0", write=told.append, on_fault=lambda text: None, on_loaded=lambda model: None
+        "cpu:0", write=running(told), on_fault=lambda text: None, on_loaded=lambda model: None
     )
     held.want(version(1))
     held.hear(wire.Loaded("m@1", "m", "CPUExecutionProvider", 0.0, 0))
@@ -140,7 +151,7 @@ def test_who_waits_for_a_model_that_is_closed_is_not_told_of_an_earlier_fault() 
     async def body() -> None:
         held = HeldModels(
             "cpu:0",
-            write=lambda command: None,
+            write=lambda command: True,
             on_fault=lambda text: None,
             on_loaded=lambda model: None,
         )

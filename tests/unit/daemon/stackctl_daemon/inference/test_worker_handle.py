@@ -231,6 +231,7 @@ def test_a_replica_that_hangs_is_noticed_while_others_answer(
             assert not others.done()
             others.cancel()
             await asyncio.gather(others, return_exceptions=True)
+            assert await ask(pool, other, 1, 2) == [1, 2]
 
     asyncio.run(run())
 
@@ -285,5 +286,27 @@ def test_a_process_that_does_not_close_a_model_is_ended(tmp_path: Path) -> None:
             assert await ask(pool, other, 1, 2) == [1, 2]
             assert worker.pid != pid
             await lifecycle.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_asked_of_a_process_that_is_gone_is_settled_at_once(tmp_path: Path) -> None:
+    load = filling(tmp_path)
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            await ask(pool, load, 1, 1)
+            assert worker.pid
+            os.kill(worker.pid, signal.SIGKILL)
+            await worker.held.until(lambda: worker.pid is None)
+
+            assert await worker.held.trim() == 0
+            tuned = await worker.held.tune(load.key, 1.0)
+
+            assert (tuned.budget, tuned.message) == (0, "the worker of cpu:0 is not running")
+            await worker.held.opened(load.key)
+            assert worker.held.state(load.key, in_use=False) == "idle"
+            assert not worker.held.awaited
+            assert await worker.held.trim() >= 0  # the new process is asked
 
     asyncio.run(run())
