@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from stackctl.errors import Failed, StackctlError
+from stackctl.errors import Failed, StackctlError, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 
 T = TypeVar("T")
@@ -27,6 +27,10 @@ ModelState = Literal["loading", "warming", "ready", "idle", "unloading"]
 
 class DeviceFault(Failed):
     """The device cannot run the model; another one may."""
+
+
+class WorkerClosed(WorkerCrashed):
+    """The worker is not there any more, and will not be."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.admission import Admission
 from stackctl_daemon.inference.bodies import pack_inputs
-from stackctl_daemon.inference.held_models import DeviceFault
+from stackctl_daemon.inference.held_models import DeviceFault, WorkerClosed
 from stackctl_daemon.inference.limits import Waiting
 from stackctl_daemon.inference.piece import Piece
 from stackctl_daemon.inference.placement import NoRoom
@@ -189,6 +189,8 @@ class Pool:
         """
         try:
             return [await self._run_whole(task)]
+        except WorkerClosed:
+            raise
         except WorkerCrashed:
             if len(task.inputs) == 1:
                 raise

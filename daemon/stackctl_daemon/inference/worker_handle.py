@@ -14,10 +14,15 @@ from collections.abc import Callable
 from typing import Literal
 
 from stackctl.contracts.device import Device
-from stackctl.errors import BY_CODE, Failed, StackctlError, WorkerCrashed
+from stackctl.errors import BY_CODE, Failed, StackctlError
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.frames import READ_BYTES, Frames
-from stackctl_daemon.inference.held_models import DeviceFault, HeldModels, LoadedModel
+from stackctl_daemon.inference.held_models import (
+    DeviceFault,
+    HeldModels,
+    LoadedModel,
+    WorkerClosed,
+)
 from stackctl_daemon.inference.piece import Piece, Pieces
 from stackctl_daemon.inference.signs import Signs
 from stackctl_daemon.inference.worker_process import Spawn, WorkerProcess, spawn
@@ -161,12 +166,15 @@ class WorkerHandle:
         """Give the results of a piece.
 
         Raises:
+            WorkerClosed: the handle is closed.
             WorkerCrashed: it saw too many workers die.
             DeviceFault: the device cannot run the model.
             Failed: the model refused.
             TooLarge: no frame holds the inputs, or what comes of them.
             Invalid: they cannot be sent.
         """
+        if self._closing:
+            raise WorkerClosed(f"{self.device.id} was closed")
         if self._unstartable and self._live is None:
             raise DeviceFault(self.problem, hint="stackctl doctor")
         wire.fits(piece.weight)
@@ -191,7 +199,7 @@ class WorkerHandle:
         self._closing = True
         await self._tasks.close()
         for piece in self._pieces:
-            self._fail(piece, WorkerCrashed(f"{self.device.id} was closed"))
+            self._fail(piece, WorkerClosed(f"{self.device.id} was closed"))
         self.state = "off"
 
     async def _supervise(self) -> None:

@@ -23,6 +23,7 @@ from stackctl.contracts.device import Device
 from stackctl.errors import Invalid, TooLarge, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.held_models import WorkerClosed
 from stackctl_daemon.inference.lifecycle import Lifecycle
 from stackctl_daemon.inference.memory import HostMeter
 from stackctl_daemon.inference.placement import Measured, Predictor
@@ -308,5 +309,26 @@ def test_what_is_asked_of_a_process_that_is_gone_is_settled_at_once(tmp_path: Pa
             assert worker.held.state(load.key, in_use=False) == "idle"
             assert not worker.held.awaited
             assert await worker.held.trim() >= 0  # the new process is asked
+
+    asyncio.run(run())
+
+
+def test_a_list_that_waits_when_the_worker_is_closed_gets_an_error(tmp_path: Path) -> None:
+    load = counting(tmp_path)
+    hung = [Input(tensors={"n": np.array([FOR_EVER])})] * 3
+
+    async def run() -> None:
+        async with device() as (worker, pool):
+            await ask(pool, load, 1)
+            call = asyncio.ensure_future(pool.run(Task(load, hung)))
+            await until_on_loop(lambda: worker.queued)
+
+            await worker.close()
+
+            with pytest.raises(WorkerClosed, match="cpu:0 was closed"):
+                await call
+            with pytest.raises(WorkerClosed, match="cpu:0 was closed"):
+                await ask(pool, load, 1)
+            assert pool.queued == 0
 
     asyncio.run(run())
