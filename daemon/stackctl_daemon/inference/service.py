@@ -292,8 +292,10 @@ class InferenceService:
         entry = (await self._lookup(name)).ready.entry
         return self.limits.change(entry, max_queued=max_queued, timeout_s=timeout_s)
 
-    async def _admit(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
-        await self.lifecycle.admit(worker, load, evict=evict)
+    async def _admit(
+        self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True, wait: bool = False
+    ) -> None:
+        await self.lifecycle.admit(worker, load, evict=evict, wait=wait)
 
     async def _lookup(self, model: str) -> _Known:
         name = self._settings.default_model if model == "default" else model
