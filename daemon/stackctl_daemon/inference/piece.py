@@ -42,17 +42,6 @@ class Piece:
     """Of them, those that were killed because they were silent."""
     issued: bool = False
 
-    def crashed(self, device: str, reason: str) -> WorkerCrashed:
-        """Give the error of one that saw too many workers die."""
-        error = WorkerCrashed(
-            f"{self.deaths} workers of {device} died on a request of {self.count} inputs, the"
-            f" last by {reason}",
-            hint="stackctl doctor",
-        )
-        if self.count == 1:
-            error.text = next(iter(self.fields.get("texts", ())), "")
-        return error
-
 
 class Pieces:
     """What a worker was given and has not answered; each step costs the same however many."""

@@ -76,8 +76,7 @@ class WorkerHandle:
         )
         self._pieces = Pieces()
         self._live: WorkerProcess | None = None
-        self._number = 0
-        self._failures = 0
+        self._number = self._failures = 0
         self._wedged_s = 0.0
         """How long the last worker gave no sign of life, where it was killed for it."""
         self._closing = False
@@ -85,8 +84,7 @@ class WorkerHandle:
         self._clock = clock
         self._retiring: asyncio.Future[None] | None = None
         self._blames = 0
-        self._unstarted = 0
-        self._unstartable = False
+        self._unstarted, self._unstartable = 0, False
         self._retry_at = 0.0
         self._outbox: list[bytes] = []
         self.expected = 0
