@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.computing import Ran, Stepped, step
 from stackctl_daemon.inference.crew import Crew, Readable, wait
 from stackctl_daemon.inference.preparing import TICK_S, Preparing
 from stackctl_daemon.inference.sweeps import Sweeps
-from stackctl_daemon.inference.turns import Line, Turns
+from stackctl_daemon.inference.turns import Turn, Turns
 from stackctl_daemon.inference.worker_state import Model, waiting
 
 _REST_S = 0.5
@@ -25,11 +25,13 @@ _LONG_S = 1.0
 """Of computing, after which the daemon is told that a job still runs."""
 
 
-class _Turn(NamedTuple):
-    """For whom a job runs."""
+@dataclass(slots=True)
+class _Job:
+    """For whom a job runs, and how long it has."""
 
     model: Model
-    line: Line
+    turn: Turn
+    took_s: float = 0.0
 
 
 class Replicas:
@@ -55,7 +57,7 @@ class Replicas:
         self._busy = busy
         self._told = 0.0
         self._rested = True
-        self._crew: Crew[_Turn, Ran | Stepped] = Crew()
+        self._crew: Crew[_Job, Ran | Stepped] = Crew()
         self._stuck = False
         """Nothing can begin before something comes or ends."""
 
@@ -84,12 +86,13 @@ class Replicas:
         Raises:
             DeviceUnusable: the device cannot go on.
         """
-        for turn, done in self._crew.take():
+        for job, done in self._crew.take():
             if done is None:
-                turn.model.running -= 1
+                job.model.running -= 1
+                self._turns.charge(job.turn, job.took_s)
             else:
-                self._turns.charge(turn.line, done.end - done.start)
-                self._finish(turn.model, done)
+                job.took_s += done.end - done.start
+                self._finish(job.model, done)
         while self._crew.free and self._next():
             pass
         calibrates = bool(self._sweeps) and self.idle
@@ -113,18 +116,20 @@ class Replicas:
 
     def _next(self) -> bool:
         """Begin one job: whose turn it is of those that may have one more, `Turns` says."""
-        free = {key: model for key, model in self._models.items() if model.free}
-        line = self._turns.choose(waiting(free))
-        if line is None:
+        lines = waiting(self._models)
+        turn = self._turns.choose(lines, {it for it in lines if self._models[it.key].free})
+        if turn is None:
             return False
-        turn = _Turn(free[line.key], line)
-        if line.streams:
-            self._put(turn, step(turn.model.steps[line.priority].popleft()))
-        elif job := self._begin(turn.model, line.priority):
-            self._put(turn, job)
+        model, priority = self._models[turn.line.key], turn.line.priority
+        if turn.line.streams:
+            self._put(_Job(model, turn), step(model.steps[priority].popleft()))
+        elif batch := self._begin(model, priority):
+            self._put(_Job(model, turn), batch)
+        else:
+            self._turns.charge(turn, 0.0)
         return True
 
-    def _put(self, turn: _Turn, job: Iterator[Ran | Stepped]) -> None:
-        turn.model.running += 1
+    def _put(self, job: _Job, work: Iterator[Ran | Stepped]) -> None:
+        job.model.running += 1
         self._rested = False
-        self._crew.put(turn, job)
+        self._crew.put(job, work)

@@ -216,10 +216,11 @@ class Worker:
 
     def _compute(self) -> None:
         """Run one batch, or a step of a stream: whose turn it is, `Turns` says."""
-        line = self._turns.choose(waiting(self._models))
-        if line is None:
+        turn = self._turns.choose(waiting(self._models))
+        if turn is None:
             self._sweeps.step()
             return
+        line = turn.line
         began, model = time.monotonic(), self._models[line.key]
         if line.streams:
             [done] = step(model.steps[line.priority].popleft())
@@ -227,7 +228,7 @@ class Worker:
         else:
             for ran in self._begin(model, line.priority) or ():
                 self._finish_batch(model, ran)
-        self._turns.charge(line, time.monotonic() - began)
+        self._turns.charge(turn, time.monotonic() - began)
 
     def _begin(self, model: Model, priority: wire.Priority) -> Iterator[Ran] | None:
         """Take a batch, computed as it is read; None where nobody waits for it any more."""

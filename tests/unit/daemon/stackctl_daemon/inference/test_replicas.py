@@ -111,6 +111,19 @@ def test_replicas_that_cannot_be_had_leave_the_model_as_it_was(tmp_path: Path) -
         check_all(talk, range(1, 9))
 
 
+def test_batch_work_has_its_turns_where_another_model_has_more_replicas(tmp_path: Path) -> None:
+    """While its model computes all that it may, its lists wait on."""
+    other = loading(tmp_path, key="other-1", replicas=2, name="other")
+    bulk = [wire.Run(10_000 + n, "tiny-1", "batch", texts=[*WORDS]) for n in range(30)]
+    calm = [wire.Run(n, "tiny-1", "interactive", texts=[*WORDS]) for n in range(1500)]
+    with working() as talk:
+        talk.send(other, loading(tmp_path), *bulk, *calm)
+        order = [talk.answer()[0].id for _ in range(1530)]
+
+    places = [place for place, number in enumerate(order) if number >= 10_000]
+    assert len([place for place in places if place < 1000]) >= 20
+
+
 def test_a_forgotten_request_is_not_answered(tmp_path: Path) -> None:
     with working() as talk:
         many = wire.Run(1, "tiny-1", "batch", texts=["river copper lantern"] * 500)
