@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -184,25 +185,54 @@ def test_a_deadline_is_an_answer(asked: Asked) -> None:
 def test_one_and_many_are_refused_alike_when_the_queue_is_full(fetched_model: Path) -> None:
     with (
         Stack(env={"STACKCTL_INFERENCE__MAX_QUEUED_TEXTS": "300"}) as stack,
-        ThreadPoolExecutor(4) as threads,
+        ThreadPoolExecutor(5) as threads,
     ):
-        # A quarter of the queue each: a longer list would go in windows.
-        backlog = {"texts": ["word " * 250] * 75, "priority": "batch"}
+        # A longer list would go in windows; the last 37 are for users who have none queued.
+        backlog = [{"texts": ["word " * 250] * count} for count in (56, 56, 56, 56, 39)]
         filling = [
-            threads.submit(stack.request, "POST", EMBED, backlog, timeout_s=120) for _ in range(4)
+            threads.submit(stack.request, "POST", EMBED, texts, timeout_s=120) for texts in backlog
         ]
-        while not any(d["queued"] >= 300 for d in stack.ok("GET", "/v1/devices")["items"]):
+        while not any(d["queued"] >= 263 for d in stack.ok("GET", "/v1/devices")["items"]):
             assert not any(request.done() for request in filling)
 
         for texts in (["one"], ["many"] * 200):
             status, reply = stack.request("POST", EMBED, {"texts": texts})
             assert (status, reply["error"]["code"]) == (429, "overloaded")
-            assert "300 inputs are queued" in reply["error"]["message"]
+            assert "263 inputs are queued" in reply["error"]["message"]
 
-        assert [request.result()[0] for request in filling] == [200] * 4
+        assert [request.result()[0] for request in filling] == [200] * 5
 
 
 def test_models_share_a_request_stream_in_order(asked: Asked) -> None:
     for which in ([5, 5, 9], list(range(60)), [0]):
         question = asked.models.embedding(STATIC, which)
         assert question.check(asked.stack.ok("POST", question.path, question.body)) == ""
+
+
+def test_a_question_is_let_in_beside_lists_that_fill_their_part(fetched_model: Path) -> None:
+    """Six callers keep sending lists of batch priority, as long as one may be at once."""
+    with (
+        Stack(env={"STACKCTL_INFERENCE__MAX_QUEUED_TEXTS": "400"}) as stack,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        stack.ok("POST", EMBED, {"texts": ["warm"]})
+        over = threading.Event()
+        refused = threading.Event()
+
+        def bulk() -> set[int]:
+            lists, seen = {"texts": ["word " * 50] * 75, "priority": "batch"}, set[int]()
+            while not over.is_set():
+                seen.add(stack.request("POST", EMBED, lists, timeout_s=120)[0])
+                if 429 in seen:
+                    refused.set()
+            return seen
+
+        callers = [threads.submit(bulk) for _ in range(6)]
+        try:
+            assert refused.wait(60)
+            asked = [stack.request("POST", EMBED, {"texts": ["why"]})[0] for _ in range(20)]
+        finally:
+            over.set()
+
+        assert asked == [200] * 20
+        assert set.union(*(caller.result() for caller in callers)) == {200, 429}

@@ -81,15 +81,18 @@ def test_two_devices_share_a_call(store: ModelService) -> None:
 
 def test_full_queue_refuses_with_retry_after(store: ModelService) -> None:
     async def body(service: InferenceService, sink: Sink) -> None:
-        # A quarter of the queue each: a longer list would go in windows.
-        first = asyncio.gather(*(service.embed_texts(sentences(8)) for _ in range(4)))
+        # A longer list would go in windows; the last ones are for a user who has none queued.
+        asks = [(6, 1), (6, 1), (6, 2), (6, 2), (6, 3), (2, 4)]
+        first = asyncio.gather(
+            *(service.embed_texts(sentences(count), ask=Ask(user=user)) for count, user in asks)
+        )
         await until_on_loop(lambda: service.pool.queued == 32)
         with pytest.raises(Overloaded) as caught:
             await service.embed_texts(["one more"] * 3)
 
         assert caught.value.retry_after_s is not None
         assert caught.value.retry_after_s > 0
-        assert [len(done.vectors) for done in await first] == [8] * 4
+        assert [len(done.vectors) for done in await first] == [6, 6, 6, 6, 6, 2]
         assert len((await service.embed_texts(sentences(100))).vectors) == 100
 
     with_service(store, body, max_queued_texts=32)

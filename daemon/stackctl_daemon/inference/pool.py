@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from stackctl.errors import Failed, TimedOut, WorkerCrashed
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
-from stackctl_daemon.inference.admission import Admission
+from stackctl_daemon.inference.admission import Admission, Claim
 from stackctl_daemon.inference.bodies import pack_inputs
 from stackctl_daemon.inference.held_models import DeviceFault, WorkerClosed
 from stackctl_daemon.inference.limits import Waiting
@@ -102,12 +102,18 @@ class Pool:
 
     async def _run_windows(self, task: Task, window: int) -> list[Outcome]:
         total = len(task.inputs)
-        if 0 < total <= window:
-            return await self._admit(task)
         outcomes: list[Outcome] = []
-        for start in range(0, total, window):
+        for start in range(0, max(1, total), window):
             part = replace(task, inputs=task.inputs[start : start + window])
-            outcomes += await self._admit(part, first=not start, windowed=True)
+            claim = self._admission.claim(
+                task.load.name,
+                len(part.inputs),
+                total=total,
+                window=window,
+                priority=task.priority,
+                user=task.user,
+            )
+            outcomes += await self._admit(part, claim, first=not start)
         return outcomes
 
     def candidates(self, tried: set[str] | frozenset[str] = frozenset()) -> list[WorkerHandle]:
@@ -128,14 +134,12 @@ class Pool:
         """
         await self._waiting.drained(name, timeout_s)
 
-    async def _admit(
-        self, task: Task, *, first: bool = True, windowed: bool = False
-    ) -> list[Outcome]:
-        count, name, answered = len(task.inputs), task.load.name, False
+    async def _admit(self, task: Task, claim: Claim, *, first: bool) -> list[Outcome]:
+        answered = False
         if first:
-            self._admission.enter(name, count, windowed=windowed)
+            self._admission.enter(claim)
         else:
-            await self._within(task, self._admission.wait(name, count))
+            await self._within(task, self._admission.wait(claim))
         try:
             parts = self._split(task)
             work = self._run(parts[0]) if len(parts) == 1 else self._run_all(parts)
@@ -143,7 +147,7 @@ class Pool:
             answered = True
             return outcomes
         finally:
-            self._admission.leave(name, count, windowed=windowed, answered=answered)
+            self._admission.leave(claim, answered=answered)
 
     async def _within(self, task: Task, work: Awaitable[T]) -> T:
         if not task.deadline:
