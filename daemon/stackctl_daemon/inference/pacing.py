@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import accumulate
+from math import inf
 from statistics import median
 from typing import NamedTuple
 
@@ -118,7 +119,8 @@ class Pacer:
         self.full = full
         self._budget = float(full)
         self._clock = clock
-        self._served: deque[_Served] = deque(maxlen=_MOST_SEEN)
+        self._interactive: deque[_Served] = deque(maxlen=_MOST_SEEN)
+        self._bulk: deque[_Served] = deque(maxlen=_MOST_SEEN)
         self._batches: deque[float] = deque(maxlen=32)
         """Durations under the present budget."""
         self._since = clock()
@@ -151,18 +153,23 @@ class Pacer:
         self.costs.add(cost, duration_s)
         self._batches.append(duration_s)
 
-    def served(self, cost: int, service_s: float, waited_s: float) -> None:
+    def served(
+        self, cost: int, service_s: float, waited_s: float, *, interactive: bool = True
+    ) -> None:
         """Note an answer, and adapt.
 
         Args:
             cost: of the request's inputs.
             service_s: from its arrival to its answer.
             waited_s: from its arrival to its first batch.
+            interactive: somebody waits for it. Answers of batch priority, which waits for the
+                others by its nature, are judged by only where there are no others.
         """
         now, line = self._clock(), self.costs.line()
         if line and line.duration_s(cost) > self.target_s / 2:
             return  # by itself it takes too long, in whatever batches
-        self._served.append(_Served(now, service_s, waited_s))
+        served = self._interactive if interactive else self._bulk
+        served.append(_Served(now, service_s, waited_s))
         if now - self._judged_at >= _JUDGED_EVERY_S:
             self._judged_at = now
             self._judge()
@@ -183,6 +190,12 @@ class Pacer:
         """Give the measured percentile over the last seconds; 0 where nothing was served."""
         oldest = self._clock() - _HORIZON_S
         return _p95([one.service_s for one in self._served if one.at >= oldest])
+
+    @property
+    def _served(self) -> deque[_Served]:
+        """Answers to judge by."""
+        latest = self._interactive[-1].at if self._interactive else -inf
+        return self._interactive if latest >= self._clock() - _HORIZON_S else self._bulk
 
     def _judge(self) -> None:
         # Who came under another budget tells of that one.

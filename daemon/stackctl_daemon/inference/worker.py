@@ -319,7 +319,12 @@ class Worker:
         pacer = request.model.pacer
         if pacer and request.started is not None:
             waited_s = request.started - request.arrived
-            pacer.served(request.cost, time.monotonic() - request.arrived, waited_s)
+            pacer.served(
+                request.cost,
+                time.monotonic() - request.arrived,
+                waited_s,
+                interactive=request.command.priority == "interactive",
+            )
 
     def _give_up(self, request: Pending, err: Exception) -> None:
         """Refuse a request that is not answered or refused yet, and drop the rest of it."""

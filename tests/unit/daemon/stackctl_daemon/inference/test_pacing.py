@@ -239,3 +239,24 @@ def test_a_calibration_sets_the_budget_and_what_batches_take() -> None:
     assert (pacer.full, pacer.budget) == (2048, 2048)
     assert line is not None
     assert line.duration_s(1024) == pytest.approx(1.06, rel=0.05)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_batch_requests_are_judged_by_only_where_nobody_else_asks(asked: bool) -> None:
+    """They wait for the others by their nature: that says nothing of what the others wait."""
+    now = [0.0]
+    pacer = Pacer(0.1, 1024, clock=lambda: now[0])
+    for _ in range(200):
+        now[0] += 0.05
+        pacer.batch(512, 0.03)
+        if asked:
+            pacer.served(16, 0.05, 0.02)
+        pacer.served(16, 4.0, 0.04, interactive=False)
+
+    assert (pacer.budget == 1024) == asked
+    assert pacer.p95_s() == (0.05 if asked else 4.0)
+
+    now[0] += 10
+    pacer.served(16, 4.0, 0.04, interactive=False)
+
+    assert pacer.p95_s() == 4.0
