@@ -49,11 +49,10 @@ class Opener:
         held = self._models.get(command.key)
         if held and held.loaded:
             self._keep(held, command)
+            self._close_others(command)
             return
         adapter, report = self._open(command)
-        for key, model in list(self._models.items()):
-            if model.load.name == command.name and key != command.key:
-                self.close(key)
+        self._close_others(command)
         fault = report if isinstance(report, wire.LoadFailed) else None
         model = self._models[command.key] = Model(command, adapter, fault, budget=command.budget)
         if isinstance(report, wire.Loaded):
@@ -81,6 +80,12 @@ class Opener:
         self._give_back()
         self._send(wire.Trimmed(max(0, before - pss_bytes())))
 
+    def _close_others(self, command: wire.Load) -> None:
+        """Close what the entry was before it was imported anew."""
+        for key, model in list(self._models.items()):
+            if model.load.name == command.name and key != command.key:
+                self.close(key)
+
     def _give_back(self) -> None:
         gc.collect()
         self._policy.give_back()
@@ -98,6 +103,8 @@ class Opener:
                 return
             # What is ready for the old one suits the new one: they are the same files.
             model.adapter, model.loaded = adapter, report
+            # What was calibrated, and learned of batches, was so with the other number.
+            model.budget, model.pacer = command.budget, None
             self._give_back()
         model.load = command
         model.pace(self._batch_tokens)

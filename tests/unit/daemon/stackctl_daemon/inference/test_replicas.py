@@ -96,6 +96,19 @@ def test_another_number_of_replicas_leaves_no_request_unanswered(
         assert isinstance(told(talk, wire.Unloaded), wire.Unloaded)
 
 
+def test_another_number_of_replicas_brings_its_budget(tmp_path: Path) -> None:
+    first = loading(tmp_path)
+    again = msgspec.structs.replace(first, replicas=2, budget=400)
+    with working(batch_tokens=16) as talk:
+        talk.send(first, again, wire.Run(1, "tiny-1", "batch", texts=[" ".join(WORDS)] * 400))
+        sizes = set()
+        while not isinstance(report := talk.read()[0], wire.Answer):
+            if isinstance(report, wire.Computed):
+                sizes.add(report.items)
+
+    assert max(sizes) == 100
+
+
 def test_replicas_that_cannot_be_had_leave_the_model_as_it_was(tmp_path: Path) -> None:
     load = loading(tmp_path, replicas=2)
     with working() as talk:

@@ -129,6 +129,27 @@ def test_a_model_is_closed_once_nobody_waits_for_it(tmp_path: Path) -> None:
     assert any(isinstance(r, wire.Answer | wire.Refused) and r.id == 2 for r in heard)
 
 
+def test_what_an_entry_was_is_closed_when_it_is_again_what_it_was_before(tmp_path: Path) -> None:
+    """Both are busy the while."""
+    first = loading(tmp_path, key="tiny@a")
+    second = msgspec.structs.replace(first, key="tiny@b")
+    texts = ["river copper lantern orchard"] * 400
+    runs = [wire.Run(n, f"tiny@{it}", "batch", texts=texts) for n, it in enumerate("aba")]
+    with working() as talk:
+        talk.send(first, runs[0], second, runs[1], first, runs[2])
+        heard: list[wire.Report] = []
+        while not any(isinstance(report, wire.Unloaded) for report in heard):
+            heard.append(talk.read()[0])
+        while sum(isinstance(report, wire.Answer) for report in heard) < 3:
+            heard.append(talk.read()[0])
+        talk.send(wire.Run(4, "tiny@b", "batch", texts=["river"]))
+        refused, _ = talk.answer()
+
+    assert [report.key for report in heard if isinstance(report, wire.Unloaded)] == ["tiny@b"]
+    assert isinstance(refused, wire.Refused)
+    assert refused.message == "tiny@b is not loaded"
+
+
 def test_what_nobody_waits_for_any_more_is_not_begun(tmp_path: Path) -> None:
     with working() as talk:
         talk.send(
