@@ -145,3 +145,26 @@ def test_no_text_gives_no_vector(store: ModelService) -> None:
         assert (await service.embed_texts([])).vectors.shape == (0, 384)
 
     with_service(store, body)
+
+
+def test_a_list_above_its_models_limit_is_let_in_beside_others(store: ModelService) -> None:
+    async def body(service: InferenceService, sink: Sink) -> None:
+        await service._limit("minilm", 8, None)
+        await service.embed_texts(["warm"], model="minilm")
+        over = False
+
+        async def singles() -> None:
+            while not over:
+                await service.embed_texts(["word " * 250], model="minilm")
+
+        others = [asyncio.ensure_future(singles()) for _ in range(2)]
+        try:
+            await until_on_loop(lambda: service.pool.queued == 2)
+            found = await service.embed_texts(sentences(20), model="minilm")
+        finally:
+            over = True
+            await asyncio.gather(*others)
+
+        assert len(found.vectors) == 20
+
+    with_service(store, body)

@@ -92,7 +92,9 @@ class Pool:
             Failed: no device can run the model.
         """
         total, name = len(task.inputs), task.load.name
-        window = min(self._admission.window, task.max_queued or self._admission.window)
+        # As of the queue of all: a list as long as its limit would have to find it idle.
+        own = max(1, task.max_queued // 4) if task.max_queued else total
+        window = max(1, min(self._admission.window, own))
         held = min(total, window)  # of a longer list no more is in at once
         self._waiting.enter(name, held, limit=task.max_queued, wait_s=self._admission.drained_s)
         try:
