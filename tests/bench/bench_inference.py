@@ -344,6 +344,8 @@ def main() -> int:
     tokenizer.no_truncation()
     texts = {tokens: texts_of(tokens, tokenizer) for tokens in options.tokens}
     print(f"load before: {os.getloadavg()}, cores: {sorted(os.sched_getaffinity(0))}")
+    given = "ours, without padding" if options.packed_peers else "padded, as an exporter writes it"
+    print(f"graph of the peers that run user code: {given}")
     raw = Raw(model, FIRST, texts)
     raw.calibrate()
     allowed = os.sched_getaffinity(0)

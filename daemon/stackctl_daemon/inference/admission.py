@@ -28,6 +28,8 @@ _HALF_LIFE_S = 5.0
 _FIRST_RATE = 50.0
 """Inputs a second of a model of which nothing is known yet."""
 _MAX_WAIT_S = 60.0
+_KEPT = 256
+"""Models whose rate is remembered, before those are forgotten of which nothing is queued."""
 _SMALL = 64
 """Inputs of a list that is not bulk, at most."""
 
@@ -160,6 +162,8 @@ class Admission:
         """Give room back."""
         drain = self._drain(claim.model)
         drain.leave(claim.inputs, self._clock(), answered=answered)
+        if len(self._drains) > _KEPT:
+            self._drains = {name: one for name, one in self._drains.items() if one.queued}
         self._take(claim, -1)
         if self._waiting:
             self._hand_on()

@@ -147,7 +147,10 @@ def read_tensor(tensor: TensorData) -> Array:
             f'tensor "{tensor.name}" of {tensor.dtype} {tensor.shape} has {len(raw)} bytes,'
             f" expected {expected}"
         )
-    found: Array = np.frombuffer(raw, dtype).reshape(tensor.shape)
+    try:
+        found: Array = np.frombuffer(raw, dtype).reshape(tensor.shape)
+    except (ValueError, OverflowError) as err:  # sizes beside a 0, or dimensions, beyond any array
+        raise Invalid(f'tensor "{tensor.name}" of {tensor.dtype} {tensor.shape}: {err}') from err
     return found
 
 

@@ -258,3 +258,14 @@ def test_two_lists_of_one_user_go_side_by_side() -> None:
 
     for _ in range(2):
         queue.enter(claims(queue, 10_000, "batch"))
+
+
+def test_models_that_went_are_forgotten() -> None:
+    queue = Admission(100)
+    queue.enter(Claim("stays", 1))
+    for i in range(2000):
+        queue.enter(Claim(f"m{i}", 1))
+        queue.leave(Claim(f"m{i}", 1), answered=True)
+
+    assert len(queue._drains) < 300
+    assert queue._drains["stays"].queued == 1
