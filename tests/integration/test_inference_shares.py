@@ -95,6 +95,7 @@ def test_a_list_that_was_let_in_is_not_refused_beside_others(store: ModelService
     async def body(service: InferenceService, sink: Sink) -> None:
         expected = (await service.embed_texts(words)).vectors
         call = asyncio.ensure_future(service.embed_texts(texts, ask=Ask(user=1)))
+        await until_on_loop(lambda: service.pool.queued > 0)
         refused: list[float] = []
         answered = 0
 
