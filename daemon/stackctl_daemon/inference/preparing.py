@@ -18,7 +18,7 @@ from stackctl.errors import Failed, TimedOut
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Unit
 from stackctl_daemon.inference.crew import Crew
-from stackctl_daemon.inference.turns import Line, Turns
+from stackctl_daemon.inference.turns import Line, Turn, Turns
 from stackctl_daemon.inference.worker_state import Pending
 
 _SLICE_S = 0.02
@@ -41,6 +41,8 @@ class _Job:
     line: Line
     number: int
     units: list[Unit] = field(default_factory=list)
+    turn: Turn | None = None
+    """That it has, to be told how long it was."""
 
 
 class _Slice(NamedTuple):
@@ -134,7 +136,7 @@ class Preparing:
 
     def _settle(self, job: _Job, done: _Slice) -> None:
         self._silent_s = 0.0
-        self._turns.charge(job.line, done.took_s)
+        self._charge(job, done.took_s)
         if self._alive(job.request) and not done.ended and not done.error:
             self._waiting.setdefault(job.line, deque()).append(job)
             self._send(wire.Preparing(job.line.key))
@@ -158,20 +160,24 @@ class Preparing:
         """Have those that a round had no time for be the first again."""
         while self._running:
             job = self._running.pop()
+            self._charge(job, 0.0)
             if self._alive(job.request):
                 self._waiting.setdefault(job.line, deque()).appendleft(job)
             else:
                 job.request.model.preparing -= 1
 
     def _next(self) -> _Job | None:
-        line = self._turns.choose({it: jobs[0].number for it, jobs in self._waiting.items()})
-        assert line  # noqa: S101 - somebody waits
+        turn = self._turns.choose({it: jobs[0].number for it, jobs in self._waiting.items()})
+        assert turn  # noqa: S101 - somebody waits
+        line = turn.line
         job = self._waiting[line].popleft()
         if not self._waiting[line]:
             del self._waiting[line]
+        job.turn = turn
         request, now = job.request, self._clock()
         deadline = request.command.deadline
         if deadline and now > deadline:
+            self._charge(job, 0.0)
             request.model.preparing -= 1
             name, waited_s = request.model.load.name, now - request.arrived
             self._give_up(
@@ -179,6 +185,11 @@ class Preparing:
             )
             return None
         return job
+
+    def _charge(self, job: _Job, seconds: float) -> None:
+        if job.turn:
+            self._turns.charge(job.turn, seconds)
+            job.turn = None
 
     def _look(self) -> None:
         """See whether a step ends. A process that was stopped meanwhile is not blamed for it."""
