@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from stackctl.contracts.inference import (
 from stackctl.errors import Invalid, ModelCorrupt, NotFound, Overloaded, TimedOut, WorkerCrashed
 from stackctl_daemon.http.registry import Reply, Request, Route
 from stackctl_daemon.http.spent import Spent
+from stackctl_daemon.http.stream import begun
 from stackctl_daemon.inference import control_routes
 from stackctl_daemon.inference.adapters.base import Array, Input
 from stackctl_daemon.inference.ask import Ask, Done
@@ -71,9 +72,9 @@ def routes(service: InferenceService) -> list[Route]:
         if body.stream:
             if len(inputs) != 1:
                 raise Invalid(f"{len(inputs)} inputs, a streamed answer has one")
-            await service.entry(name)  # an unknown model is a status, not a line of the stream
             spent = Spent()
-            return Reply(stream=_parts(service, inputs[0], name, ask, spent), spent=spent)
+            parts = await begun(_parts(service, inputs[0], name, ask, spent))
+            return Reply(stream=parts, spent=spent)
         done = await service.run(inputs, model=name, ask=ask)
         return Reply(run_reply(done), spent=done.spent())
 
@@ -188,13 +189,14 @@ def run_reply(done: Done) -> RunReply:
 
 async def _parts(
     service: InferenceService, item: Input, model: str, ask: Ask, spent: Spent
-) -> AsyncIterator[Any]:
-    async for piece in service.stream(item, model=model, ask=ask):
-        if isinstance(piece, Done):
-            piece.spent(spent)
-            yield RunPart(reply=run_reply(piece))
-        else:
-            yield RunPart(value=piece)
+) -> AsyncGenerator[RunPart, None]:
+    async with aclosing(service.stream(item, model=model, ask=ask)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Done):
+                piece.spent(spent)
+                yield RunPart(reply=run_reply(piece))
+            else:
+                yield RunPart(value=piece)
 
 
 def _base64(text: str, what: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,8 +187,12 @@ class InferenceService:
 
     async def stream(
         self, item: Input, *, model: str = "default", ask: Ask = PLAINLY
-    ) -> AsyncIterator[Any]:
-        """Compute one input: pieces (plain values) as they come about, `Done` last."""
+    ) -> AsyncGenerator[Any, None]:
+        """Compute one input: pieces (plain values) as they come about, `Done` last.
+
+        What `run` raises comes before the first piece, but for a worker that dies on it. A model
+        that does not stream is `Invalid`. Whoever closes it ends the work.
+        """
         known = await self._lookup(model)
         pieces: asyncio.Queue[Any] = asyncio.Queue()
         limits = self.limits.of(known.ready.entry)

@@ -9,7 +9,8 @@ Source: createCompletion and createChatCompletion in the OpenAPI description of 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from stackctl.errors import Invalid, NotFound
 from stackctl_daemon.http.answer import SSE
 from stackctl_daemon.http.registry import Reply, Request
 from stackctl_daemon.http.spent import Spent
+from stackctl_daemon.http.stream import begun
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BadField, UnknownModel
@@ -186,7 +188,7 @@ class OwnModels:
             if len(inputs) != 1:
                 raise BadField("prompt", f"{len(inputs)} prompts, a stream has one")
             spent = Spent()
-            stream = self._stream(inputs[0], ask, asked, shape, spent)
+            stream = await begun(self._stream(inputs[0], ask, asked, shape, spent))
             return Reply(stream=stream, content_type=SSE, headers=_NO_CACHE, spent=spent)
         try:
             done = await self._service.run(inputs, model=asked.model, ask=ask)
@@ -197,22 +199,25 @@ class OwnModels:
 
     async def _stream(
         self, item: Input, ask: Ask, asked: _Asked, shape: _Shape, spent: Spent
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Give the events of a stream; whoever stops reading ends the work."""
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
         first = shape.chat
+        source = self._service.stream(item, model=asked.model, ask=ask)
         try:
-            async for found in self._service.stream(item, model=asked.model, ask=ask):
-                if not isinstance(found, Done):
-                    yield shape.piece(found["text"], first=first)
-                    first = False
-                    continue
-                self._statistics.add(found, 1)
-                found.spent(spent)
-                yield shape.piece("", found.results[0].value["finish_reason"], first=first)
-                if with_usage:
-                    yield shape.event([], usage=usage(found))
-                yield _END
+            async with aclosing(source) as pieces:
+                async for found in pieces:
+                    if not isinstance(found, Done):
+                        yield shape.piece(found["text"], first=first)
+                        first = False
+                        continue
+                    self._statistics.add(found, 1)
+                    found.spent(spent)
+                    reason = found.results[0].value["finish_reason"]
+                    yield shape.piece("", reason, first=first)
+                    if with_usage:
+                        yield shape.event([], usage=usage(found))
+                    yield _END
         except Invalid as err:
             raise _placed(err) from err
 
