@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stackctl.cli import views
+from stackctl.cli import model_views, views
 from stackctl.cli.context import here
 from stackctl.cli.files import absolute
 from stackctl.cli.group import command, group
@@ -144,7 +144,7 @@ def load(
         max_queued=max_queued,
         timeout_s=timeout,
     )
-    now.output.show(model, lambda m: now.output.table([m], views.RUNNING))
+    now.output.show(model, lambda m: now.output.table([m], model_views.RUNNING))
 
 
 @command(
@@ -154,7 +154,7 @@ def load(
 def unload(ctx: typer.Context, name: Name, device: Device = "") -> None:
     """Unload a model once the requests that use it have ended."""
     now = here(ctx)
-    now.output.show(now.client.models.unload(name, device=device), views.unloaded_lines)
+    now.output.show(now.client.models.unload(name, device=device), model_views.unloaded_lines)
 
 
 @command(app, examples=["stackctl models ps", "stackctl models ps --json"])
@@ -164,10 +164,10 @@ def ps(ctx: typer.Context) -> None:
     found = now.client.models.running()
     now.output.items(
         found.items,
-        views.RUNNING,
+        model_views.RUNNING,
         empty="no model is loaded",
         whole=found,
-        below=views.worker_lines(now.output, found),
+        below=model_views.worker_lines(now.output, found),
     )
 
 
@@ -176,7 +176,7 @@ def why(ctx: typer.Context, name: Name = "default") -> None:
     """Say on which device a model is or would be, and why."""
     now = here(ctx)
     found = now.client.models.why(name)
-    now.output.show(found, lambda f: views.placement_lines(now.output, f))
+    now.output.show(found, lambda f: model_views.placement_lines(now.output, f))
 
 
 @command(
@@ -202,7 +202,7 @@ def alias(
         found = [a for a in calls.aliases().items if name in ("", a.alias)]
         if name and not found:
             raise NotFound(f'no alias "{name}"', hint="stackctl models alias")
-        now.output.items(found, views.ALIASES, empty="no aliases")
+        now.output.items(found, model_views.ALIASES, empty="no aliases")
         return
     done = calls.drop_alias(name) if remove else calls.switch(name, model)
     now.output.show(done, lambda a: [f"{a.alias} means {a.model or 'nothing'}"])
@@ -219,7 +219,7 @@ def tune(
     job = now.client.models.tune(name)
     if not detach:
         job = follow(now, job)
-    now.output.show(job, lambda j: views.tuning_lines(now.output, j), quiet=lambda j: [j.id])
+    now.output.show(job, lambda j: model_views.tuning_lines(now.output, j), quiet=lambda j: [j.id])
 
 
 models_run.register(app)

@@ -26,7 +26,8 @@ class Column:
     shrink: bool = False
     """May be cut when the terminal is narrow."""
     optional: bool = False
-    """Left out, the rightmost first, where the rest would become unreadable."""
+    """Left out where the rest would become unreadable: first those that say nothing of any item,
+    then the rightmost."""
 
     def plain(self, item: Any) -> str:
         """Give the value for programs."""
@@ -39,7 +40,7 @@ def render(items: Sequence[Any], columns: Sequence[Column], width: int | None) -
     texts = [[c.head, *(clean(_text(c.cell(item))) for item in items)] for c in columns]
     widths = [max(map(display_width, column)) for column in texts]
     if width is not None:
-        kept = _affordable(widths, columns, width)
+        kept = _affordable(texts, widths, columns, width)
         texts, widths = [texts[i] for i in kept], [widths[i] for i in kept]
         columns = [columns[i] for i in kept]
         _fit(widths, columns, width)
@@ -50,10 +51,13 @@ def _text(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _affordable(widths: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
+def _affordable(
+    texts: Sequence[Sequence[str]], widths: Sequence[int], columns: Sequence[Column], width: int
+) -> list[int]:
     """Give the columns to show: without optional ones until the rest stays readable."""
     kept = list(range(len(columns)))
     spare = [i for i in kept if columns[i].optional]
+    spare.sort(key=lambda i: set(texts[i][1:]) <= {"-"})  # the last one goes first
     while spare:
         least = [min(widths[i], READABLE) if columns[i].shrink else widths[i] for i in kept]
         if sum(least) + GAP * (len(kept) - 1) <= width:

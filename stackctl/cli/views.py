@@ -12,7 +12,6 @@ from stackctl.cli.text import clean, duration, local_time, short_path, size, vis
 from stackctl.client.view import mapping
 
 if TYPE_CHECKING:
-    from stackctl.contracts.inference import Placement, RunningList, UnloadReply
     from stackctl.contracts.job import Job
     from stackctl.contracts.model import ModelVerification
     from stackctl.contracts.system import Status, Version
@@ -28,61 +27,6 @@ MODELS = [
     Column("LICENCE", lambda m: m.licence, optional=True),
     Column("SUMMARY", lambda m: m.summary, shrink=True),
 ]
-RUNNING = [
-    Column("MODEL", lambda m: m.model),
-    Column("DEVICE", lambda m: m.device),
-    Column("STATE", lambda m: m.state),
-    Column("MEMORY", lambda m: size(m.memory_bytes), lambda m: m.memory_bytes, right=True),
-    Column("LOADED IN", lambda m: duration(m.load_s), lambda m: m.load_s, optional=True),
-    Column("IN USE", lambda m: m.in_use, right=True),
-    Column("REPLICAS", lambda m: m.replicas, right=True, optional=True),
-    Column("BATCH", lambda m: m.batch_budget or None, right=True, optional=True),
-    Column(
-        "P95",
-        lambda m: _p95(m.latency_p95_ms, m.latency_target_ms),
-        lambda m: m.latency_p95_ms,
-        right=True,
-        optional=True,
-    ),
-    Column("USED", lambda m: _when(m.used_at), lambda m: m.used_at),
-    Column(
-        "EXPIRES", lambda m: "pinned" if m.pinned else _when(m.expires_at), lambda m: m.expires_at
-    ),
-    Column("VERSION", lambda m: m.version, optional=True),
-    Column("ALIASES", lambda m: ", ".join(m.aliases), optional=True, shrink=True),
-]
-WORKERS = [
-    Column("DEVICE", lambda w: w.device),
-    Column("WORKER HOLDS", lambda w: _maybe(w.memory_bytes), lambda w: w.memory_bytes, right=True),
-    Column("MODELS", lambda w: size(w.models_bytes), lambda w: w.models_bytes, right=True),
-    Column("ABOVE", lambda w: _maybe(w.above_bytes), lambda w: w.above_bytes, right=True),
-]
-VERDICTS = [
-    Column("DEVICE", lambda v: v.device),
-    Column("DECISION", lambda v: v.decision),
-    Column("NEEDS", lambda v: size(v.needed_bytes), lambda v: v.needed_bytes, right=True),
-    Column("FREE", lambda v: _free(v.free_bytes), lambda v: v.free_bytes, right=True),
-    Column(
-        "EVICTABLE",
-        lambda v: size(v.reclaimable_bytes),
-        lambda v: v.reclaimable_bytes,
-        right=True,
-        optional=True,
-    ),
-    Column("QUEUE", lambda v: v.queued, right=True, optional=True),
-    Column("REASON", lambda v: v.reason, shrink=True),
-]
-ALIASES = [Column("ALIAS", lambda a: a.alias), Column("MODEL", lambda a: a.model)]
-BUDGETS = [
-    Column("DEVICE", lambda r: r["device"]),
-    Column("BUDGET", lambda r: r["budget"], right=True),
-    Column("INPUTS", lambda r: r["items"], right=True),
-    Column("TOOK", lambda r: duration(r["duration_s"]), lambda r: r["duration_s"], right=True),
-    Column(
-        "PER SECOND", lambda r: f"{r['rate_per_s']:.0f}", lambda r: r["rate_per_s"], right=True
-    ),
-    Column("CHOSEN", lambda r: "*" if r["chosen"] else None),
-]
 DEVICES = [
     Column("ID", lambda d: d.id),
     Column("KIND", lambda d: d.kind, optional=True),
@@ -97,7 +41,7 @@ DEVICES = [
     ),
     Column(
         "WORKER MEMORY",
-        lambda d: _maybe(d.worker_memory_bytes if d.worker_pid else None),
+        lambda d: measured(d.worker_memory_bytes if d.worker_pid else None),
         lambda d: d.worker_memory_bytes,
         right=True,
         optional=True,
@@ -167,9 +111,9 @@ def status_lines(output: Output, status: Status) -> Iterator[str]:
     head, *rest = f"{state_line(output, status.daemon)}, {size(status.memory_rss_bytes)}".split(
         ", "
     )
-    yield from _wrapped(output, head, rest)
+    yield from wrapped(output, head, rest)
     states = [f"{a.name} {output.style(a.state, *_style(a.state))}" for a in status.areas]
-    yield from _wrapped(output, f"areas    {states[0]}" if states else "areas    -", states[1:])
+    yield from wrapped(output, f"areas    {states[0]}" if states else "areas    -", states[1:])
     for area in status.areas:
         if area.state == "degraded":
             yield f"  {area.name}: {clean(area.reason)}"
@@ -194,7 +138,7 @@ def status_lines(output: Output, status: Status) -> Iterator[str]:
     window = duration(summary.window_s)
     rest = [f"{summary.events_pending} pending", f"figures of the last {window}"]
     more = [f"{hidden} more with --json"] if hidden else []
-    yield from _wrapped(output, f"{summary.events_stored} events stored", [*rest, *more])
+    yield from wrapped(output, f"{summary.events_stored} events stored", [*rest, *more])
 
 
 def job_lines(output: Output, job: Job) -> Iterator[str]:
@@ -242,69 +186,9 @@ def verification_lines(found: ModelVerification) -> Iterator[str]:
         yield f"fix: stackctl models pull {found.name}"
 
 
-def worker_lines(output: Output, found: RunningList) -> Iterator[str]:
-    """Give what the workers that hold models really take."""
-    if found.workers:
-        yield ""
-        yield from output.table(found.workers, WORKERS)
-
-
-def unloaded_lines(reply: UnloadReply) -> Iterator[str]:
-    """Say what unloading gave back."""
-    for gone in reply.items:
-        again = ", its worker was ended" if gone.recycled else ""
-        yield (
-            f"unloaded {gone.model} from {gone.device}: it had taken {size(gone.memory_bytes)},"
-            f" {size(gone.returned_bytes)} came back{again}"
-        )
-
-
-def placement_lines(output: Output, found: Placement) -> Iterator[str]:
-    """Say where a model is or would go."""
-    yield f"{found.model} needs {size(found.needed_bytes)} ({found.basis})"
-    if found.prediction_error is not None:
-        yield (
-            f"predicted before it was first loaded: {size(found.predicted_bytes)},"
-            f" {abs(found.prediction_error):.0%} too"
-            f" {'much' if found.prediction_error > 0 else 'little'}"
-        )
-    rates = {v.device: v.rate_per_s for v in found.devices if v.rate_per_s}
-    told = ", ".join(f"{rate:.0f} inputs/s on {device}" for device, rate in rates.items())
-    yield f"rate: {told or f'not measured yet: stackctl models tune {found.model}'}"
-    yield from output.table(found.devices, VERDICTS)
-
-
-def tuning_lines(output: Output, job: Job) -> Iterator[str]:
-    """Give what a calibration measured."""
-    if job.state != "succeeded":
-        yield from job_lines(output, job)
-        return
-    rows = [
-        {"device": device["device"], "chosen": row["budget"] == device["budget"], **mapping(row)}
-        for device in mapping(job.result)["devices"]
-        for row in device["rows"]
-    ]
-    yield from output.table(rows, BUDGETS)
-
-
-def _when(time: str) -> str | None:
-    return local_time(time) if time else None
-
-
-def _p95(measured_ms: float, target_ms: float) -> str | None:
-    """Give a measured latency beside its target."""
-    if not target_ms:
-        return None
-    return f"{measured_ms:.0f} of {target_ms:g} ms" if measured_ms else f"? of {target_ms:g} ms"
-
-
-def _maybe(count: int | None) -> str | None:
+def measured(count: int | None) -> str | None:
+    """Give bytes; nothing where nothing measures them."""
     return None if count is None else size(count)
-
-
-def _free(count: int) -> str | None:
-    """Nothing measures it where there is more than any machine has."""
-    return None if count >= 1 << 53 else size(count)
 
 
 def _refused(output: Output, kind: str, files: list[Any], most: int = 5) -> Iterator[str]:
@@ -356,7 +240,7 @@ def _sources(sources: Sequence[Any]) -> str:
     return f"{len(sources)}{f' ({watched} watched)' if watched else ''}"
 
 
-def _wrapped(output: Output, line: str, parts: Iterable[str]) -> Iterator[str]:
+def wrapped(output: Output, line: str, parts: Iterable[str]) -> Iterator[str]:
     """Join parts by commas in lines that the terminal holds."""
     for part in parts:
         longer = f"{line}, {part}"

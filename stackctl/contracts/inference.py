@@ -161,6 +161,10 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     """0: none."""
     latency_p95_ms: float = 0.0
     """Measured from arrival to answer, where there is a target; 0: nothing was yet."""
+    max_queued: int = 0
+    """Inputs of it that may wait or be computed at once; 0: as many as of all models."""
+    timeout_s: float = 0.0
+    """Of a request that sets none; 0: the route's."""
     aliases: list[str] = []
 
 
@@ -256,4 +260,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """What loading it then took; None: it was not loaded here yet."""
     prediction_error: float | None = None
     """By how much that was off: 0.1 is a tenth too much."""
+    max_queued: int = 0
+    """Inputs of it that may wait or be computed at once; 0: as many as of all models."""
+    timeout_s: float = 0.0
+    """Of a request that sets none; 0: the route's."""
     devices: list[DeviceVerdict]

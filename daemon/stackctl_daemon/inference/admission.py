@@ -131,7 +131,7 @@ class Admission:
             if short > 0:
                 full = Overloaded(
                     f"{self.queued} inputs are queued, {claim.inputs} more are above"
-                    f" {bound.limit}{bound.what}",
+                    f" {bound.limit} of inference.max_queued_texts, {self._limit}{bound.what}",
                     hint="stackctl devices",
                     retry_after_s=round(self.drained_s(short), 1),
                 )

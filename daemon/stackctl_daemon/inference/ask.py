@@ -121,9 +121,19 @@ def task_of(
         priority=ask.priority,
         options=ask.options,
         deadline=time.monotonic() + timeout_s if timeout_s else 0.0,
+        patience=_patience(load.name, ask, limits),
         user=ask.user,
         on_part=on_part,
         max_queued=limits.max_queued,
+    )
+
+
+def _patience(name: str, ask: Ask, limits: Limits) -> str:
+    if ask.timeout_s or not limits.timeout_s:
+        return f"{ask.timeout_s:g} s is the timeout of the request"
+    return (
+        f"{limits.timeout_s:g} s is the timeout of the model (stackctl models load {name}"
+        " --timeout)"
     )
 
 

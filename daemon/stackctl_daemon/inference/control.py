@@ -26,7 +26,7 @@ from stackctl.errors import Conflict, Failed, Invalid, NotFound
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.calibration import Knees, Row, tuned_as
 from stackctl_daemon.inference.lifecycle import Lifecycle
-from stackctl_daemon.inference.limits import Limits
+from stackctl_daemon.inference.limits import ModelLimits
 from stackctl_daemon.inference.placement import Measured, explain
 from stackctl_daemon.inference.pool import Pool
 from stackctl_daemon.inference.state_file import StateFile
@@ -38,8 +38,6 @@ TUNE = "models.tune"
 MOST_REPLICAS = 64
 MOST_LATENCY_MS = 600_000
 _JOB_SECONDS = 3.0
-Limit = Callable[[str, int | None, float | None], Awaitable[Limits]]
-"""Sets what is not None of a model's queue and timeout, and gives both."""
 LoadOf = Callable[[str], Awaitable[wire.Load]]
 
 
@@ -107,7 +105,7 @@ class ModelControl:
         rates: Knees[float],
         jobs: Jobs | None = None,
         warm_up_s: float = 3.0,
-        limit: Limit | None = None,
+        limits: ModelLimits | None = None,
     ) -> None:
         self.aliases = aliases
         self._pool = pool
@@ -117,7 +115,7 @@ class ModelControl:
         self._load_of = load_of
         self._jobs = jobs
         self._warm_up_s = warm_up_s
-        self._limit = limit
+        self._limits = limits or ModelLimits()
         self._tasks = TaskOwner()
         self._switching = asyncio.Lock()
         if jobs:
@@ -144,8 +142,7 @@ class ModelControl:
         worker = await self._lifecycle.load(
             load, device=wanted.device, pinned=wanted.pinned, ttl_s=wanted.ttl_s, **asked
         )
-        if self._limit:
-            await self._limit(name, wanted.max_queued, wanted.timeout_s)
+        self._limits.change(load.name, max_queued=wanted.max_queued, timeout_s=wanted.timeout_s)
         load = worker.held.wanted.get(load.key, load)
         if self._warm_up_s and not self._knees.get(tuned_as(load), worker.device):
             self._tasks.spawn(self._measure(worker, load, self._warm_up_s), name="model-warm-up")
@@ -187,12 +184,12 @@ class ModelControl:
 
     def running(self) -> RunningList:
         """Give the models on devices."""
-        return RunningList(items=self._lifecycle.running(self.aliases.of))
+        return RunningList(items=self._running())
 
     async def survey(self) -> RunningList:
         """Give the models on devices, and what the workers that hold them really take."""
         workers = await self._lifecycle.reclaim.survey()
-        return RunningList(items=self._lifecycle.running(self.aliases.of), workers=workers)
+        return RunningList(items=self._running(), workers=workers)
 
     async def why(self, name: str) -> Placement:
         """Say where a model is, or would go, and why."""
@@ -213,6 +210,7 @@ class ModelControl:
             prediction_error=_error(found),
             needed_bytes=candidates[0].need.memory_bytes,
             basis=candidates[0].need.basis,
+            **self._limits.of(load.name)._asdict(),
             devices=[
                 msgspec.structs.replace(verdict, rate_per_s=rates.get(verdict.device) or None)
                 for verdict in explain(candidates, load.key)
@@ -316,6 +314,12 @@ class ModelControl:
                 for row in rows
             ],
         }
+
+    def _running(self) -> list[RunningModel]:
+        return [
+            msgspec.structs.replace(held, **self._limits.of(held.model)._asdict())
+            for held in self._lifecycle.running(self.aliases.of)
+        ]
 
     async def _is_model(self, name: str, *, shared: bool) -> bool:
         try:

@@ -27,25 +27,26 @@ class ModelLimits:
     """Limits by model."""
 
     def __init__(self) -> None:
+        self._entries: dict[str, Limits] = {}
         self._told: dict[str, Limits] = {}
 
-    def of(self, entry: ModelEntry) -> Limits:
-        """Give the limits of a model."""
-        return self._told.get(entry.name) or Limits(entry.max_queued, entry.timeout_s)
+    def learn(self, entry: ModelEntry) -> None:
+        """Go by what a model's entry says, where no load says otherwise."""
+        self._entries[entry.name] = Limits(entry.max_queued, entry.timeout_s)
 
-    def change(
-        self, entry: ModelEntry, *, max_queued: int | None, timeout_s: float | None
-    ) -> Limits:
-        """Set what is not None, until the daemon ends; give the limits then."""
-        now = self.of(entry)
+    def of(self, name: str) -> Limits:
+        """Give the limits of a model, by the name in its entry."""
+        return self._told.get(name) or self._entries.get(name) or Limits()
+
+    def change(self, name: str, *, max_queued: int | None, timeout_s: float | None) -> None:
+        """Set what is not None, until the daemon ends."""
         if max_queued is None and timeout_s is None:
-            return now
-        now = Limits(
+            return
+        now = self.of(name)
+        self._told[name] = Limits(
             now.max_queued if max_queued is None else max_queued,
             now.timeout_s if timeout_s is None else timeout_s,
         )
-        self._told[entry.name] = now
-        return now
 
     def forget(self, name: str) -> None:
         """Go by the entry again."""
@@ -68,7 +69,7 @@ class Waiting:
         if limit and self._counts[name] + count > limit:
             full = Overloaded(
                 f"{self._counts[name]} inputs of {name} are queued, {count} more are above its"
-                f" {limit}",
+                f" limit of {limit} (stackctl models load {name} --max-queued)",
                 hint="stackctl models ps",
                 retry_after_s=round(wait_s(self._counts[name] + count - limit), 1),
             )

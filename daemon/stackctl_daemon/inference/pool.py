@@ -53,6 +53,8 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     deadline: float = 0.0
     """By the monotonic clock; 0: none."""
+    patience: str = ""
+    """In words, how long until the deadline and who set it."""
     user: int = -1
     on_part: Callable[[wire.Part], None] | None = None
     max_queued: int = 0
@@ -159,9 +161,13 @@ class Pool:
         try:
             async with asyncio.timeout_at(limit):
                 return await work
+        except TimedOut as err:  # the worker's word: it was not begun
+            err.message += f": {task.patience}"
+            raise
         except TimeoutError as err:
             late = TimedOut(
-                f"{task.load.name}: {len(task.inputs)} inputs were not computed in time",
+                f"{task.load.name}: {len(task.inputs)} inputs were not computed in time:"
+                f" {task.patience}",
                 hint="stackctl devices",
             )
             late.queue_s = time.monotonic() - began

@@ -36,7 +36,7 @@ from stackctl_daemon.inference.bodies import rows_of, unpack_results
 from stackctl_daemon.inference.calibration import Knees, tuned_as
 from stackctl_daemon.inference.control import Aliases, ModelControl
 from stackctl_daemon.inference.lifecycle import UNLOAD_TIMEOUT_S, Lifecycle
-from stackctl_daemon.inference.limits import Limits, ModelLimits
+from stackctl_daemon.inference.limits import ModelLimits
 from stackctl_daemon.inference.memory import HostMeter
 from stackctl_daemon.inference.placement import Measured, NoRoom, Predictor
 from stackctl_daemon.inference.pool import Outcome, Pool, Task
@@ -110,7 +110,7 @@ class InferenceService:
             self.load_of,
             jobs=jobs,
             warm_up_s=settings.warm_up_s,
-            limit=self._limit,
+            limits=self.limits,
             rates=rates,
         )
 
@@ -166,7 +166,7 @@ class InferenceService:
             )
         inputs = [Input(text=text) for text in texts]
         outcomes = await self._run(
-            task_of(known.load, inputs, ask, self.limits.of(known.ready.entry))
+            task_of(known.load, inputs, ask, self.limits.of(known.load.name))
         )
         rows = [rows_of(outcome.answer, outcome.body) for outcome in outcomes]
         vectors = rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else None
@@ -180,7 +180,7 @@ class InferenceService:
         """Compute inputs of any kind; raises as `embed_texts`."""
         known = await self._lookup(model)
         outcomes = await self._run(
-            task_of(known.load, inputs, ask, self.limits.of(known.ready.entry))
+            task_of(known.load, inputs, ask, self.limits.of(known.load.name))
         )
         results = [r for o in outcomes for r in unpack_results(o.answer, o.body)]
         return Done(results=results, **account(known.ready.entry, outcomes))
@@ -195,7 +195,7 @@ class InferenceService:
         """
         known = await self._lookup(model)
         pieces: asyncio.Queue[Any] = asyncio.Queue()
-        limits = self.limits.of(known.ready.entry)
+        limits = self.limits.of(known.load.name)
         task = task_of(
             known.load, [item], ask, limits, on_part=lambda part: pieces.put_nowait(part.value)
         )
@@ -292,10 +292,6 @@ class InferenceService:
             err.model = task.load.name
             raise
 
-    async def _limit(self, name: str, max_queued: int | None, timeout_s: float | None) -> Limits:
-        entry = (await self._lookup(name)).ready.entry
-        return self.limits.change(entry, max_queued=max_queued, timeout_s=timeout_s)
-
     async def _admit(
         self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True, wait: bool = False
     ) -> None:
@@ -318,6 +314,7 @@ class InferenceService:
                 load_message(ready), latency_target_s=self._settings.latency_target_ms / 1e3
             )
             known = self._known[name] = _Known(ready, load, time.monotonic())
+            self.limits.learn(ready.entry)
         if known.load.name in self._leaving:
             raise NotFound(
                 f'model "{known.load.name}" is being removed', hint="stackctl models list"

@@ -29,6 +29,8 @@ RUNNING = {
     "replicas": 1,
     "latency_target_ms": 0.0,
     "latency_p95_ms": 0.0,
+    "max_queued": 8,
+    "timeout_s": 2.0,
     "aliases": ["live"],
 }
 WHY = {
@@ -50,6 +52,8 @@ WHY = {
     "predicted_bytes": 80 << 20,
     "measured_bytes": 64 << 20,
     "prediction_error": 0.25,
+    "max_queued": 8,
+    "timeout_s": 2.0,
 }
 ROW = {"budget": 256, "items": 4, "cost": 256, "duration_s": 0.1, "rate_per_s": 2560.0}
 TUNED = {
@@ -138,7 +142,8 @@ def test_ps_lists_what_devices_hold(server: ControlServer, cli: Any) -> None:
         "cpu:0", "333.0", "MiB", "64.0", "MiB", "269.0", "MiB"
     ]  # fmt: skip
     assert json.loads(cli("models", "ps", "--json")[1])["workers"] == [worker]
-    assert json.loads(cli("models", "ps", "--json")[1])["items"][0]["batch_budget"] == 512
+    [told] = json.loads(cli("models", "ps", "--json")[1])["items"]
+    assert (told["batch_budget"], told["max_queued"], told["timeout_s"]) == (512, 8, 2.0)
     server.routes["GET", "/v1/models/running"] = {"items": [], "workers": []}
     assert cli("models", "ps")[2] == "no model is loaded\n"
 
@@ -162,6 +167,7 @@ def test_why_explains_each_device(server: ControlServer, cli: Any) -> None:
     assert out.startswith("m needs 64.0 MiB (measured when it was last loaded)")
     assert "predicted before it was first loaded: 80.0 MiB, 25% too much\n" in out
     assert "rate: not measured yet: stackctl models tune m\n" in out
+    assert "limits: 8 inputs may wait, a request that says nothing waits 2 s\n" in out
     assert "does not answer" in out
 
 

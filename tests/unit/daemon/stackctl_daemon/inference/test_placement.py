@@ -427,7 +427,11 @@ def test_a_model_with_a_full_queue_refuses_and_others_do_not(tmp_path: Path) -> 
         await until_on_loop(lambda: rig.service.pool.queued >= 4)
         with pytest.raises(Overloaded, match="4 inputs of narrow are queued, 1 more") as caught:
             await rig.ask("narrow")
+        assert "its limit of 4 (stackctl models load narrow --max-q" in caught.value.message
         assert caught.value.retry_after_s > 0
+        [held] = [m for m in rig.service.control.running().items if m.model == "narrow"]
+        assert (held.max_queued, held.timeout_s) == (4, 0.0)
+        assert (await rig.service.control.why("narrow")).max_queued == 4
         assert await rig.ask("first") == "cuda:0"
         await waiting
         assert await rig.ask("narrow", 9) == "cuda:0"  # in windows of a quarter of its queue
@@ -440,8 +444,14 @@ def test_a_model_with_a_full_queue_refuses_and_others_do_not(tmp_path: Path) -> 
 def test_a_request_that_sets_no_timeout_has_that_of_its_model(tmp_path: Path) -> None:
     async def body(rig: Rig) -> None:
         await rig.load("brief", timeout_s=0.05)
-        with pytest.raises(TimedOut, match="brief: 4 inputs were not computed in time"):
+        late = r"brief: 4 inputs were not computed in time: 0\.05 s is the timeout of the model"
+        with pytest.raises(TimedOut, match=late):
             await rig.ask("brief", 4)
+        own = Ask(timeout_s=0.04)
+        with pytest.raises(TimedOut, match=r"0\.04 s is the timeout of the request"):
+            await rig.service.embed_texts(["x"] * 4, model="brief", ask=own)
+        [held] = [m for m in rig.service.control.running().items if m.model == "brief"]
+        assert (held.max_queued, held.timeout_s) == (0, 0.05)
         ask = Ask(timeout_s=30.0)
         done = await rig.service.embed_texts(["x"], model="brief", ask=ask)
         assert len(done.vectors) == 1
