@@ -20,10 +20,13 @@ _PROVIDER = "libonnxruntime_providers_cuda.so"
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_NEEDED, _DT_STRTAB = 1, 5
+_PROGRAM = struct.Struct("<I4xQQ8xQ")
 """Of elf(5)."""
 _OURS = ("libonnxruntime", "libc.", "libm.", "libdl.", "librt.", "libpthread.", "libstdc++.",
          "libgcc_s.", "ld-linux")  # fmt: skip
 """What is in the package itself, or of any Linux."""
+
+_AGAIN = f"{sys.executable} -m pip install --force-reinstall onnxruntime-gpu"
 
 Problems = Iterator[tuple[str, str]]
 
@@ -42,14 +45,23 @@ def gpu_problems(client: Client) -> Problems:
         return
     wanted = built_for(folder)
     for text in sorted({gpu.cuda_version for gpu in gpus if gpu.cuda_version}):
-        if wanted and _number(text) < _number(wanted):
+        if 0 < _major(text) < _major(wanted):
             driver = next(gpu.driver_version for gpu in gpus if gpu.cuda_version == text)
             yield (
                 f"the driver {driver} runs CUDA {text}, onnxruntime-gpu was built for"
-                f" {wanted}: models would run on the CPU",
+                f" {wanted} and needs one of CUDA {_major(wanted)} or later: models would run on"
+                " the CPU",
                 "nvidia-smi  # then update the driver",
             )
-    missing = missing_libraries(folder / "capi" / _PROVIDER, library_folders(folder))
+    try:
+        missing = missing_libraries(folder / "capi" / _PROVIDER, library_folders(folder))
+    except FileNotFoundError:
+        yield f"{_PROVIDER} is not here: models would run on the CPU", _AGAIN
+        return
+    except (OSError, ValueError) as err:
+        why = err.strerror if isinstance(err, OSError) else err
+        yield f"{_PROVIDER} is damaged, {why}: models would run on the CPU", _AGAIN
+        return
     if missing:
         yield (
             f"{_PROVIDER} needs {', '.join(missing)}, which are not here: models would run on"
@@ -90,14 +102,10 @@ def library_folders(package: Path) -> list[Path]:
 
 
 def missing_libraries(file: Path, folders: list[Path]) -> list[str]:
-    """Give the libraries that a library names and none of the folders has."""
-    try:
-        names = needed(file)
-    except (OSError, ValueError):
-        return [file.name]
+    """Give the libraries that a library names and none of the folders has; raises as `needed`."""
     return [
         name
-        for name in names
+        for name in needed(file)
         if not name.startswith(_OURS) and not any((folder / name).exists() for folder in folders)
     ]
 
@@ -107,23 +115,28 @@ def needed(file: Path) -> list[str]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is none.
+        ValueError: it is none, or not whole.
 
     Source: elf(5).
     """
     with file.open("rb") as stream:
         header = stream.read(64)
         if header[:6] != _ELF64_LITTLE or len(header) < 64:
-            raise ValueError(f"{file} is not an ELF library")
-        table, size, count = struct.unpack_from("<Q14xHH", header, 32)
+            raise ValueError("it is not an ELF library")
+        table, sections, size, count, width, more = struct.unpack_from("<QQ6xHHHH", header, 32)
+        length = stream.seek(0, os.SEEK_END)
+        _check_end(max(table + size * count, sections + width * more), length)
+        if size < _PROGRAM.size:
+            raise ValueError(f"its program headers have {size} bytes")
         stream.seek(table)
-        programs = [struct.unpack_from("<I4xQQ8xQ", stream.read(size)) for _ in range(count)]
+        programs = [_PROGRAM.unpack_from(stream.read(size)) for _ in range(count)]
+        _check_end(max((p[1] + p[3] for p in programs), default=0), length)
 
         def at(address: int) -> int:
             for kind, offset, start, length in programs:
                 if kind == _PT_LOAD and start <= address < start + length:
                     return int(offset + address - start)
-            raise ValueError(f"{file} has nothing at {address:#x}")
+            raise ValueError(f"it has nothing at {address:#x}")
 
         dynamic = next((p for p in programs if p[0] == _PT_DYNAMIC), None)
         if dynamic is None:
@@ -134,10 +147,21 @@ def needed(file: Path) -> list[str]:
         return [_string(stream, strings + value) for tag, value in entries if tag == _DT_NEEDED]
 
 
+def _check_end(expected: int, length: int) -> None:
+    """Refuse a file that ends before what its header tells of: a copy was cut short."""
+    if expected > length:
+        raise ValueError(f"it has {length} bytes of {expected}")
+
+
 def _string(stream: Any, offset: int) -> str:
     stream.seek(offset)
     return str(stream.read(256).split(b"\0", 1)[0].decode("ascii", "replace"))
 
 
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+def _major(version: str) -> int:
+    """Give what counts: a driver runs what was built for any minor version of its major.
+
+    Source: CUDA Compatibility, minor version compatibility; of CUDA 11 and later.
+    """
+    found = re.match(r"\d+", version)
+    return int(found[0]) if found else 0

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 from control_server import ControlServer, script
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stackctl.cli import doctor
 from stackctl.cli.doctor_gpu import (
@@ -60,33 +65,106 @@ def test_a_library_that_is_somewhere_is_not_missing(tmp_path: Path) -> None:
     assert missing_libraries(provider, [tmp_path]) == []
 
 
-def test_a_file_that_is_no_library_is_missing_itself(tmp_path: Path) -> None:
-    torn = tmp_path / "torn.so"
-    torn.write_bytes(b"\x7fELF\x02\x01")
+def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.so"
+    text.write_text("not a library " * 10)
 
-    assert missing_libraries(torn, []) == ["torn.so"]
-    assert missing_libraries(tmp_path / "gone.so", []) == ["gone.so"]
+    with pytest.raises(ValueError, match="not an ELF library"):
+        needed(text)
+    with pytest.raises(FileNotFoundError):
+        needed(tmp_path / "gone.so")
+
+
+def test_a_small_library_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    whole = (_provider()[1].parent / "libonnxruntime_providers_shared.so").read_bytes()
+    torn = tmp_path / "torn.so"
+    torn.write_bytes(whole)
+    assert "libc.so.6" in needed(torn)
+
+    for length in range(len(whole) - 1, -1, -1):
+        os.truncate(torn, length)
+        with pytest.raises(ValueError, match=r"it has \d+ bytes of \d+|not an ELF library"):
+            needed(torn)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_provider_cut_anywhere_is_refused(tmp_path: Path, share: float) -> None:
+    whole = _provider()[1].parent / "libonnxruntime_providers_tensorrt.so"
+    torn = tmp_path / "torn.so"
+    torn.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+
+    with pytest.raises(ValueError, match="it "):
+        needed(torn)
+
+
+@given(data=st.binary(max_size=400))
+def test_a_header_with_anything_behind_it_raises_nothing_else(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".so") as file:
+        file.write(b"\x7fELF\x02\x01" + data)
+        file.flush()
+        with contextlib.suppress(ValueError):
+            assert isinstance(needed(Path(file.name)), list)
+
+
+def _findings(home: Path, gpu: dict[str, str]) -> list[dict[str, str]]:
+    with ControlServer(home / "run" / "stackctld.sock") as server:
+        script(server)
+        server.routes["GET", "/v1/devices"] = {
+            "items": [GPU | gpu],
+            "problems": ["cuda:1: GPU is lost"],
+        }
+        return [f for f in doctor.examine(Client())["findings"] if f["check"] == "gpus"]
 
 
 def test_a_driver_too_old_for_the_package_is_a_finding(own_home: Path) -> None:
     folder, provider = _provider()
-    with ControlServer(own_home / "run" / "stackctld.sock") as server:
-        script(server)
-        server.routes["GET", "/v1/devices"] = {
-            "items": [GPU],
-            "problems": ["cuda:1: GPU is lost"],
-        }
-        found = [f for f in doctor.examine(Client())["findings"] if f["check"] == "gpus"]
+    built = built_for(folder)
+    major = built.partition(".")[0]
+    older = f"{int(major) - 1}.8"
 
-    messages = [finding["message"] for finding in found]
+    messages = [f["message"] for f in _findings(own_home, {"cuda_version": older})]
+
     assert messages[0] == "cuda:1: GPU is lost"
     assert messages[1] == (
-        f"the driver 535.54.03 runs CUDA 12.2, onnxruntime-gpu was built for {built_for(folder)}:"
-        " models would run on the CPU"
+        f"the driver 535.54.03 runs CUDA {older}, onnxruntime-gpu was built for {built} and needs"
+        f" one of CUDA {major} or later: models would run on the CPU"
     )
     missing = missing_libraries(provider, library_folders(folder))
     assert len(messages) == (3 if missing else 2)
     assert all(name in messages[-1] for name in missing)
+
+
+@pytest.mark.parametrize("version", ["{same}.0", "{later}.0", "unknown"])
+def test_a_driver_of_the_same_major_or_a_later_one_is_none(own_home: Path, version: str) -> None:
+    major = int(built_for(_provider()[0]).partition(".")[0])
+
+    found = _findings(own_home, {"cuda_version": version.format(same=major, later=major + 1)})
+
+    assert not any("the driver" in finding["message"] for finding in found)
+
+
+def test_a_damaged_provider_is_a_finding_with_its_repair(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capi = tmp_path / "onnxruntime" / "capi"
+    capi.mkdir(parents=True)
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    torn = capi / "libonnxruntime_providers_cuda.so"
+    with _provider()[1].open("rb") as whole:
+        torn.write_bytes(whole.read(100_000))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    finding = _findings(own_home, {})[-1]
+    torn.unlink()
+    gone = _findings(own_home, {})[-1]
+
+    assert (
+        "libonnxruntime_providers_cuda.so is damaged, it has 100000 bytes of"
+        in (finding["message"])
+    )
+    assert finding["fix"].endswith("pip install --force-reinstall onnxruntime-gpu")
+    assert "libonnxruntime_providers_cuda.so is not here" in gone["message"]
 
 
 def test_a_machine_without_a_gpu_has_no_finding(own_home: Path) -> None:
