@@ -119,6 +119,7 @@ def test_an_answer_is_as_long_as_asked_and_stops_where_asked(
     [
         ({"n": 2}, "n"),
         ({"echo": True}, "echo"),
+        ({"logit_bias": {"1": 1}}, "logit_bias"),
         ({"logprobs": 0}, "logprobs"),
         ({"logprobs": 3}, "logprobs"),
         ({"best_of": 3}, "best_of"),
@@ -138,6 +139,9 @@ def test_what_the_model_does_not_do_is_refused_by_field(
         client.completions.create(**{"model": NAME, "prompt": TEXT} | fields)
 
     assert caught.value.param == param
+    # What the request said, as it said it, and nothing of Python's.
+    assert "'" not in caught.value.body["message"]  # type: ignore[index]  # the error's object
+    assert "True" not in caught.value.body["message"]  # type: ignore[index]  # as above
 
 
 def test_a_chat_of_several_messages_is_refused(client: openai.OpenAI) -> None:
@@ -148,6 +152,8 @@ def test_a_chat_of_several_messages_is_refused(client: openai.OpenAI) -> None:
         )
 
     assert caught.value.param == "messages"
+    with pytest.raises(openai.BadRequestError, match=r"has the roles \[\], expected"):
+        client.chat.completions.create(model=NAME, messages=[])
 
 
 def test_models_that_cannot_are_refused(client: openai.OpenAI) -> None:

@@ -148,7 +148,7 @@ def test_each_query_ranks_its_own_document_first(fetched: Fetch) -> None:
 
             assert np.argmax(scores) == best, (query, scores)
             assert all(-1 <= score <= 1 for score in scores)
-        with pytest.raises(Invalid, match='option "query" is None'):
+        with pytest.raises(Invalid, match='option "query" is null'):
             await service.run(texts("x"), model="all-minilm-l6-v2-rerank")
 
     with_service(fetched("all-minilm-l6-v2-rerank"), body)

@@ -36,7 +36,7 @@ def body(route: Route, raw: bytes | bytearray) -> Any:
         return _decoder(route.body).decode(raw)
     # RecursionError: JSON nested deeper than the decoder's stack.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise Invalid(f"body of {route.name}: {err}", hint="stackctl --help") from err
+        raise Invalid(f"body of {route.name}: {err}") from err
 
 
 def split_target(target: bytes) -> tuple[str, str]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from stackctl.errors import Invalid
+
+_MOST_SHOWN = 80
+
+
+def shown(value: Any) -> str:
+    """Give a value as its request wrote it: as JSON, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def check_known(model: str, options: Mapping[str, Any], known: Collection[str]) -> None:
@@ -30,7 +39,9 @@ def read_int(options: Mapping[str, Any], name: str, default: int, *, low: int, h
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise Invalid(f'option "{name}" is {value!r}, expected a whole number, {low} to {high}')
+        raise Invalid(
+            f'option "{name}" is {shown(value)}, expected a whole number, {low} to {high}'
+        )
     return value
 
 
@@ -47,7 +58,7 @@ def read_float(
         return default
     # NaN is in no range.
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise Invalid(f'option "{name}" is {value!r}, expected a number, {low} to {high}')
+        raise Invalid(f'option "{name}" is {shown(value)}, expected a number, {low} to {high}')
     return float(value)
 
 
@@ -61,7 +72,7 @@ def read_bool(options: Mapping[str, Any], name: str, default: bool) -> bool:
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise Invalid(f'option "{name}" is {value!r}, expected true or false')
+        raise Invalid(f'option "{name}" is {shown(value)}, expected true or false')
     return value
 
 
@@ -74,7 +85,7 @@ def read_query(model: str, options: Mapping[str, Any]) -> str:
     query = options.get("query")
     if not isinstance(query, str) or not query.strip():
         raise Invalid(
-            f'model "{model}" ranks documents for a query, option "query" is {query!r},'
+            f'model "{model}" ranks documents for a query, option "query" is {shown(query)},'
             " expected a text that is not empty"
         )
     return query

@@ -27,7 +27,7 @@ from stackctl_daemon.inference.adapters.base import (
     Texts,
     Unit,
 )
-from stackctl_daemon.inference.adapters.option import check_known, read_float, read_int
+from stackctl_daemon.inference.adapters.option import check_known, read_float, read_int, shown
 from stackctl_daemon.inference.adapters.tokenizer import Tokenizer
 
 _KNOWN = ("max_new_tokens", "stop", "repetition_penalty", "no_repeat_ngram")
@@ -206,7 +206,7 @@ def read_stops(options: Mapping[str, Any]) -> list[str]:
     sound = isinstance(found, list) and all(isinstance(stop, str) and stop for stop in found)
     if not sound or len(found) > _MOST_STOPS:
         raise Invalid(
-            f'option "stop" is {value!r}, expected a text or a list of at most {_MOST_STOPS}'
+            f'option "stop" is {shown(value)}, expected a text or a list of at most {_MOST_STOPS}'
             " texts, none empty"
         )
     return list(found)

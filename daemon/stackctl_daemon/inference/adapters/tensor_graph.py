@@ -22,7 +22,7 @@ from stackctl_daemon.inference.adapters.base import (
     Result,
     Unit,
 )
-from stackctl_daemon.inference.adapters.option import check_known
+from stackctl_daemon.inference.adapters.option import check_known, shown
 
 _DTYPES = {
     "tensor(float16)": np.dtype(np.float16),
@@ -141,7 +141,9 @@ class TensorGraph(Adapter):
         if asked is None:
             return tuple(known)
         if not isinstance(asked, list) or not asked:
-            raise Invalid(f'option "outputs" is {asked!r}, expected a list of {", ".join(known)}')
+            raise Invalid(
+                f'option "outputs" is {shown(asked)}, expected a list of {", ".join(known)}'
+            )
         for name in asked:
             if name not in known:
                 raise Invalid(

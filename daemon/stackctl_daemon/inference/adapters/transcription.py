@@ -33,7 +33,7 @@ from stackctl_daemon.inference.adapters.base import (
 )
 from stackctl_daemon.inference.adapters.listening import Sounds
 from stackctl_daemon.inference.adapters.mel import HOP
-from stackctl_daemon.inference.adapters.option import check_known, read_float, read_int
+from stackctl_daemon.inference.adapters.option import check_known, read_float, read_int, shown
 from stackctl_daemon.inference.adapters.tokenizer import Tokenizer
 from stackctl_daemon.inference.adapters.transcription_decoding import Decoded, Decoder
 from stackctl_daemon.inference.adapters.transcription_rules import (
@@ -246,7 +246,7 @@ class Transcription(Sounds, Decoding):
 
     def _prompt(self, text: object) -> list[int]:
         if not isinstance(text, str):
-            raise Invalid(f'option "prompt" is {text!r}, expected a text')
+            raise Invalid(f'option "prompt" is {shown(text)}, expected a text')
         known = self._vocabulary
         if not text.strip():
             return [known.start]

@@ -22,6 +22,7 @@ from stackctl_daemon.http.registry import Reply, Request
 from stackctl_daemon.http.spent import Spent
 from stackctl_daemon.http.stream import begun
 from stackctl_daemon.inference.adapters.base import Input
+from stackctl_daemon.inference.adapters.option import shown
 from stackctl_daemon.inference.apis.account import Statistics
 from stackctl_daemon.inference.apis.openai import BadField, UnknownModel
 from stackctl_daemon.inference.ask import Ask, Done
@@ -258,8 +259,8 @@ def _message(messages: list[Message]) -> str:
     if roles != ["user"]:
         raise BadField(
             "messages",
-            f"messages of {', '.join(roles) or 'nobody'}, expected one of the user: the model"
-            " turns one text into another and knows no chat",
+            f'messages has the roles {shown(roles)}, expected ["user"]: the model turns one text'
+            " into another and knows no chat",
         )
     content = messages[0].content
     if isinstance(content, list):
@@ -279,7 +280,7 @@ def _options(asked: CompletionRequest | ChatRequest) -> dict[str, Any]:
         ):
             raise BadField(
                 name,
-                f"{name} is {str(value)[:80]}, expected {harmless!r} or nothing: a model of the"
+                f"{name} is {shown(value)}, expected {shown(harmless)} or nothing: a model of the"
                 " catalogue gives its one likeliest answer",
             )
     longest = getattr(asked, "max_completion_tokens", None) or asked.max_tokens

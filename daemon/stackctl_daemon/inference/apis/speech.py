@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from stackctl.errors import Invalid
 from stackctl_daemon.http.registry import Reply, Request, Route
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.apis import multipart
@@ -26,6 +27,15 @@ _TEXTS = {
     "srt": "application/x-subrip",
     "vtt": "text/vtt; charset=utf-8",
 }
+
+
+_HARMLESS = {
+    "timestamp_granularities[]": "segment",
+    "timestamp_granularities": "segment",
+    "include[]": "",
+    "include": "",
+}
+"""Fields with the value that asks for nothing special; another one is refused."""
 
 
 class Transcription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +65,7 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
             raise BadField("response_format", f'the format "{kind}", expected one of {expected}')
         if form.text("stream", "false").lower() not in ("false", "0"):
             raise BadField("stream", "transcriptions do not stream, expected stream false")
+        _check_asked(form)
         sound = form.file("file")
         model = form.text("model", "")
         if not model:
@@ -71,7 +82,10 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
         if temperature := form.text("temperature", ""):
             options["temperature"] = _number("temperature", temperature)
         ask = Ask(options=options, user=request.uid)
-        done = await service.run([Input(data=sound)], model=model, ask=ask)
+        try:
+            done = await service.run([Input(data=sound)], model=model, ask=ask)
+        except Invalid as err:
+            raise _placed(err, options) from err
         statistics.add(done, 1)
         value: Mapping[str, Any] = done.results[0].value
         if kind in _TEXTS:
@@ -105,6 +119,30 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
     ]
 
 
+def _check_asked(form: Form) -> None:
+    """Refuse what would be left out of the answer in silence."""
+    for name, harmless in _HARMLESS.items():
+        for text in form.texts(name):
+            if text != harmless:
+                raise BadField(
+                    name,
+                    f'{name} is "{text[:40]}", expected {harmless or "nothing"}: a model tells the'
+                    " times of segments alone, and no probabilities",
+                )
+
+
+def _placed(err: Invalid, options: Mapping[str, Any]) -> Invalid:
+    """Name the field of the form that an adapter's refusal is about."""
+    named = next((name for name in options if f'option "{name}"' in err.message), "file")
+    if "knows no language" in err.message:
+        named = "language"
+    elif "task" in options and f'does not "{options["task"]}"' in err.message:
+        named = "model"
+    found = BadField(named, err.message)
+    found.hint, found.model, found.queue_s = err.hint, err.model, err.queue_s
+    return found
+
+
 def _number(name: str, text: str) -> float:
     try:
         number = float(text)
@@ -120,7 +158,8 @@ class Form:
 
     def __init__(self, content_type: str, body: bytes) -> None:
         """Read it; see `multipart.read`."""
-        self._parts = {part.name: part for part in multipart.read(content_type, body)}
+        self._all = multipart.read(content_type, body)
+        self._parts = {part.name: part for part in self._all}
 
     def text(self, name: str, default: str) -> str:
         """Give a field's text.
@@ -135,6 +174,12 @@ class Form:
             return part.data.decode().strip()
         except UnicodeDecodeError as err:
             raise BadField(name, f"the field {name} is not UTF-8") from err
+
+    def texts(self, name: str) -> list[str]:
+        """Give the texts of a field that may come several times; bytes that are none are cut."""
+        return [
+            part.data.decode(errors="replace").strip() for part in self._all if part.name == name
+        ]
 
     def file(self, name: str) -> bytes:
         """Give a file's bytes.

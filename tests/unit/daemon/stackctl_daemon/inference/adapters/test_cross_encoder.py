@@ -105,7 +105,7 @@ def test_a_head_of_three_numbers_is_not_a_rerankers(tmp_path: Path) -> None:
 
 
 def test_ranking_without_a_query_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match='option "query" is None'):
+    with pytest.raises(Invalid, match='option "query" is null'):
         model(tmp_path, 1).prepare([Input(text="copper")], {})
 
 

@@ -63,7 +63,7 @@ def test_a_graph_without_token_vectors_is_refused(tmp_path: Path) -> None:
 
 
 def test_ranking_without_a_query_or_of_bytes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match='option "query" is None'):
+    with pytest.raises(Invalid, match='option "query" is null'):
         model(tmp_path).prepare([Input(text="river")], {})
     with pytest.raises(Invalid, match="reads text"):
         model(tmp_path).prepare([Input(data=b"x")], {"query": "river"})

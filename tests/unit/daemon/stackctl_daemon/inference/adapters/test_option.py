@@ -11,6 +11,7 @@ from stackctl_daemon.inference.adapters.option import (
     read_float,
     read_int,
     read_query,
+    shown,
 )
 
 
@@ -42,7 +43,7 @@ def test_what_is_no_number_in_its_range_is_named(value: Any) -> None:
 
 
 def test_what_is_neither_true_nor_false_is_named() -> None:
-    with pytest.raises(Invalid, match=r"'no', expected true or false"):
+    with pytest.raises(Invalid, match='"no", expected true or false'):
         read_bool({"a": "no"}, "a", default=True)
 
 
@@ -55,3 +56,18 @@ def test_a_misspelt_option_is_named_with_those_there_are() -> None:
 def test_ranking_without_a_query_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match=r'ranks documents for a query, option "query" is'):
         read_query("m", options)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (None, "null"),
+        ("", '""'),
+        ({"1": 1.0}, '{"1": 1.0}'),
+        (["é", 1], '["é", 1]'),
+        ("x" * 200, '"' + "x" * 79 + "…"),
+    ],
+)
+def test_a_value_is_shown_as_its_request_wrote_it(value: object, text: str) -> None:
+    assert shown(value) == text
