@@ -113,6 +113,7 @@ def test_every_replys_header_says_what_the_store_says(stack: Stack) -> None:
     assert computed == pytest.approx(sum(e["duration_s"] for e in batches), rel=1e-6)
     assert sum(e["tokens"] for e in batches) == sum(e["tokens"] for e in requests.values())
     assert sum(e["items"] for e in batches) == sum(inputs.values())
+    assert {e["name"] for e in batches} == {"embedding"}
     assert all(e["padded_tokens"] >= e["tokens"] > 0 and e["queue_s"] >= 0 for e in batches)
 
 
@@ -140,8 +141,11 @@ def test_a_streamed_answers_times_are_in_its_last_part_and_in_the_store(stack: S
     reply = ask(stack, "/v1/models/titles/run", body, "streamed")
     whole = ask(stack, "/v1/models/titles/run", body | {"stream": False}, "whole")
     last = json.loads(reply.body.splitlines()[-1])["reply"]
-    events = {e["request_id"]: e for e in stored(stack) if e["request_id"]}
+    found = stored(stack)
+    events = {e["request_id"]: e for e in found if e["request_id"]}
 
+    named = {(e["name"], e["model"]) for e in found if e["kind"] == "inference"}
+    assert ("generation", "titles") in named
     assert len(reply.body.splitlines()) > 2
     assert "server-timing" not in reply.headers  # it went out before anything was known
     assert whole.times_s["compute_s"] > 0

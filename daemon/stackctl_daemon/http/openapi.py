@@ -38,6 +38,28 @@ _EDGE: dict[int, str] = {
     504: "The handler did not end in time (`timed_out`).",
     507: "There is no space left (`disk_full`).",
 }
+_MODEL_HEADERS: Schema = {
+    "Server-Timing": {
+        "description": "Milliseconds in the queue, in batches beyond its own share, and in its own"
+        " computing, as `queue;dur=0.1, batch;dur=0.0, compute;dur=3.2`; not of a stream, which"
+        " says it in its last line.",
+        "schema": {"type": "string"},
+    },
+    "Stackctl-Device": {
+        "description": "Ids of the devices that took part, joined by commas; not of a stream.",
+        "schema": {"type": "string"},
+    },
+    "Stackctl-Truncated": {
+        "description": "How many inputs were cut to the model's window, where any was.",
+        "schema": {"type": "integer"},
+    },
+}
+_QUEUE_HEADER: Schema = {
+    "Server-Timing": {
+        "description": "Milliseconds in the queue, as `queue;dur=0.1`, where it came that far.",
+        "schema": {"type": "string"},
+    },
+}
 _EDGE_ERRORS: tuple[type[StackctlError], ...] = (Invalid, Denied, TooLarge, Overloaded, TimedOut)
 _EVERY = (400, 403, 404, 405, 408, 413, 429, 500, 503, 504)
 
@@ -133,6 +155,8 @@ def _responses(route: Route, by_type: dict[type, Schema]) -> Schema:
         schema: Schema = by_type[route.reply] if route.reply is not None else {"type": "object"}
         success["content"] = {JSON_LINES if route.stream else JSON: {"schema": schema}}
         success["content"] |= {kind.partition(";")[0]: {} for kind in route.also_replies}
+    if route.runs_model:
+        success["headers"] = _MODEL_HEADERS
     responses = {str(status): success}
     raised: dict[int, list[str]] = {}
     for error in (*route.errors, *_EDGE_ERRORS):
@@ -141,7 +165,9 @@ def _responses(route: Route, by_type: dict[type, Schema]) -> Schema:
         raised.setdefault(507, []).append("disk_full")
     shape = by_type[ErrorReply if route.errors_as is None else route.errors_as.type]
     for code in sorted({*_EVERY, *raised}):
-        responses[str(code)] = _error(code, raised.get(code, []), shape)
+        responses[str(code)] = answer = _error(code, raised.get(code, []), shape)
+        if route.runs_model and code in (Overloaded.status, TimedOut.status):
+            answer["headers"] = answer.get("headers", {}) | _QUEUE_HEADER
     return responses
 
 

@@ -109,6 +109,8 @@ class Route:
     errors_as: ErrorShape | None = None
     """None: the control API's own."""
     listeners: tuple[Listener, ...] = ("control",)
+    runs_model: bool = False
+    """A reply says in its header where its time went, and on which device."""
     ends_with_peer: bool = False
     """Cancel the handler as soon as the peer closes its side."""
     durable: bool = False

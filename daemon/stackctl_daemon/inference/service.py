@@ -87,6 +87,8 @@ class InferenceService:
         self._wedge_timeout_s = wedge_timeout_s
         self._tasks = TaskOwner()
         self._known: dict[str, _Known] = {}
+        self._does: dict[str, str] = {}
+        """Tasks by model."""
         self._leaving: set[str] = set()
         """Models that are being removed."""
         self._spawn = spawn
@@ -315,6 +317,7 @@ class InferenceService:
             )
             known = self._known[name] = _Known(ready, load, time.monotonic())
             self.limits.learn(ready.entry)
+            self._does[load.name] = ready.entry.task
         if known.load.name in self._leaving:
             raise NotFound(
                 f'model "{known.load.name}" is being removed', hint="stackctl models list"
@@ -336,7 +339,7 @@ class InferenceService:
         self._sink.emit(
             new_event(
                 "inference",
-                "embed",
+                self._does[batch.name],
                 model=batch.name,
                 device=device,
                 items=batch.items,

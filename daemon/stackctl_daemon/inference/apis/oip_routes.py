@@ -160,7 +160,7 @@ def routes(service: InferenceService, models: Any, statistics: Statistics) -> li
             route(f"infer{suffix}", "POST", f"{base}/infer", site.infer, "Run a model",
                   permission="operate", raw="application/json", reply=oip.InferReply,
                   also_replies=(oip.BINARY,), max_body_bytes=96 << 20,
-                  ends_with_peer=True, timeout_s=600),
+                  runs_model=True, ends_with_peer=True, timeout_s=600),
             route(f"stats{suffix}", "GET", f"{base}/stats", site.stats, "Give statistics",
                   reply=StatisticsReply),
         ]  # fmt: skip

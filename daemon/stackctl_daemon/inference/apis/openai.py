@@ -212,6 +212,7 @@ def routes(
             errors_as=ERRORS,
             listeners=BOTH,
             max_body_bytes=16 << 20,
+            runs_model=True,
             ends_with_peer=True,
             timeout_s=600,
         ),

@@ -132,6 +132,7 @@ def routes(upstreams: Upstreams, own: OwnModels) -> list[Route]:
             listeners=BOTH,
             max_body_bytes=64 << 20,
             timeout_s=3600,
+            runs_model=True,
             ends_with_peer=True,
         )
         for name, path in _PATHS.items()

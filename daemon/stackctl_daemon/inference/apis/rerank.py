@@ -127,6 +127,7 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
             errors_as=ERRORS,
             listeners=BOTH,
             max_body_bytes=16 << 20,
+            runs_model=True,
             ends_with_peer=True,
             timeout_s=600,
         )

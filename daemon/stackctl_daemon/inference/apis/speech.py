@@ -109,6 +109,7 @@ def routes(service: InferenceService, statistics: Statistics) -> list[Route]:
             errors_as=ERRORS,
             listeners=BOTH,
             max_body_bytes=96 << 20,
+            runs_model=True,
             ends_with_peer=True,
             timeout_s=600,
         )

@@ -41,6 +41,44 @@ def test_parameters_streams_and_errors_are_described() -> None:
     assert {"204", "507"} < set(found["paths"]["/v1/a/{id}"]["delete"]["responses"])
 
 
+def test_routes_that_run_a_model_describe_the_headers_of_their_replies() -> None:
+    registry = Registry()
+    registry.add(
+        Route("m.run", "POST", "/v1/m", "operate", _handler, "", None, Job, runs_model=True),
+        Route("m.list", "GET", "/v1/m", "read", _handler, "", None, Job),
+    )
+
+    path = json.loads(openapi.encode(registry))["paths"]["/v1/m"]
+
+    ran = path["post"]["responses"]
+    assert set(ran["200"]["headers"]) == {"Server-Timing", "Stackctl-Device", "Stackctl-Truncated"}
+    assert set(ran["429"]["headers"]) == {"Retry-After", "Server-Timing"}
+    assert set(ran["504"]["headers"]) == {"Server-Timing"}
+    assert "headers" not in path["get"]["responses"]["200"]
+    assert set(path["get"]["responses"]["429"]["headers"]) == {"Retry-After"}
+
+
+def test_the_routes_that_run_a_model_are_those_that_say_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stackctl_daemon.main", "--print-openapi"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    paths = json.loads(done.stdout)["paths"]
+    found = {
+        path
+        for path, methods in paths.items()
+        for operation in methods.values()
+        if "Stackctl-Device" in operation["responses"].get("200", {}).get("headers", {})
+    }
+
+    assert found == {
+        "/v1/embed", "/v1/models/{name}/run", "/v1/embeddings", "/v1/completions",
+        "/v1/chat/completions", "/v1/audio/transcriptions", "/v1/audio/translations",
+        "/rerank", "/v1/rerank", "/v2/rerank", "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}/infer",
+    }  # fmt: skip
+
+
 class Parcel(msgspec.Struct):
     """Something that is sent.
 
