@@ -11,6 +11,7 @@ from stackctl.cli import model_views, views
 from stackctl.cli.context import here
 from stackctl.cli.files import absolute
 from stackctl.cli.group import command, group
+from stackctl.cli.number import finite
 from stackctl.cli.progress import follow
 from stackctl.cli.text import size
 from stackctl.errors import Invalid, NotFound
@@ -116,20 +117,26 @@ def load(
         bool | None, typer.Option("--pin/--no-pin", help="Never evict it, or let it go again.")
     ] = None,
     ttl: Annotated[
-        float | None, typer.Option(help="Unload it after so many seconds without a request.")
+        float | None,
+        typer.Option(callback=finite, help="Unload it after so many seconds without a request."),
     ] = None,
     replicas: Annotated[
         int | None, typer.Option(help="Batches that the device computes at once, 1 to 64.")
     ] = None,
     latency_target: Annotated[
         float | None,
-        typer.Option(metavar="MS", help="Size batches so that 95 of 100 answers take no longer."),
+        typer.Option(
+            metavar="MS",
+            callback=finite,
+            help="Size batches so that 95 of 100 answers take no longer.",
+        ),
     ] = None,
     max_queued: Annotated[
         int | None, typer.Option(help="Inputs of it that may wait; 0: no limit of its own.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds for a request that sets none; 0: none.")
+        float | None,
+        typer.Option(callback=finite, help="Seconds for a request that sets none; 0: none."),
     ] = None,
 ) -> None:
     """Load a model before it is asked for, or change how a loaded one is kept."""

@@ -9,6 +9,7 @@ import typer
 from stackctl.cli import model_bench, model_inputs, model_results, model_run
 from stackctl.cli.context import here
 from stackctl.cli.group import command
+from stackctl.cli.number import finite
 from stackctl.errors import Invalid
 
 Name = Annotated[str, typer.Argument(help="Name of a model, such as all-minilm-l6-v2.")]
@@ -63,7 +64,8 @@ def run(
         str, typer.Option(help="Write vectors or results there too.", metavar="FILE.npy|.json")
     ] = "",
     timeout: Annotated[
-        float, typer.Option(min=0.001, max=3600, help="Seconds to wait for the answer.")
+        float,
+        typer.Option(min=0.001, max=3600, callback=finite, help="Seconds to wait for the answer."),
     ] = 600.0,
     pull: Pull = False,
 ) -> None:
@@ -85,9 +87,14 @@ def bench(
     concurrency: Annotated[
         str, typer.Option(help="Callers at once; several numbers are measured in turn.")
     ] = "1,16",
-    seconds: Annotated[float, typer.Option(min=0.1, max=120, help="Length of each.")] = 5.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=120, callback=finite, help="Length of each.")
+    ] = 5.0,
     rate: Annotated[
-        float, typer.Option(min=0, max=100_000, help="Requests per second; 0: as many as go.")
+        float,
+        typer.Option(
+            min=0, max=100_000, callback=finite, help="Requests per second; 0: as many as go."
+        ),
     ] = 0.0,
     batch: Annotated[int, typer.Option(min=1, max=2048, help="Inputs of one request.")] = 1,
     input: Annotated[

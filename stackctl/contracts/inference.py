@@ -104,6 +104,12 @@ class RunPart(msgspec.Struct, frozen=True, kw_only=True):
 ModelLife = Literal["loading", "warming", "ready", "idle", "unloading"]
 
 
+def _between(low: int, high: int | None = None) -> Meta:
+    """Describe a range that the daemon checks itself: its refusal names the value."""
+    ends = {"minimum": low} if high is None else {"minimum": low, "maximum": high}
+    return Meta(extra_json_schema=ends)
+
+
 class LoadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Load a model before it is asked for."""
 
@@ -111,19 +117,19 @@ class LoadRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Id of a device; empty: the best one, as ``why`` explains."""
     pinned: bool | None = None
     """Never evicted; none: as it is."""
-    ttl_s: float | None = None
+    ttl_s: Annotated[float, _between(0, 31_536_000)] | None = None
     """Unloaded after so long without a request; 0: never; none: as it is, and
     ``inference.keep_alive_s`` at first."""
-    replicas: int | None = None
+    replicas: Annotated[int, _between(1, 64)] | None = None
     """Batches of it that a device computes at once, 1 to 64; they share its weights. None: as it
     is, and what its entry says at first."""
-    latency_target_ms: float | None = None
+    latency_target_ms: Annotated[float, _between(0, 600_000)] | None = None
     """What 95 of 100 requests should be answered within: batches are sized for it. 0: no target;
     none: as it is, and ``inference.latency_target_ms`` at first."""
-    max_queued: int | None = None
+    max_queued: Annotated[int, _between(0)] | None = None
     """Inputs of it that may wait or be computed at once; 0: as many as of all models; none: as
     it is, and as its entry says at first."""
-    timeout_s: float | None = None
+    timeout_s: Annotated[float, _between(0, 86_400)] | None = None
     """Of a request that sets none; 0: the route's; none: as above."""
 
 

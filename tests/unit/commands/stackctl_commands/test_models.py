@@ -115,6 +115,19 @@ def test_load_sends_replicas_and_target_and_shows_the_measured_latency(
     assert "99 of 120 ms" in out
 
 
+@pytest.mark.parametrize("flag", ["--ttl", "--timeout", "--latency-target"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_load_refuses_what_is_not_finite_before_it_asks(
+    server: ControlServer, cli: Any, flag: str, value: str
+) -> None:
+    status, _, err = cli("models", "load", "m", f"{flag}={value}")
+
+    assert status == 2
+    assert f"{value} is not a number, expected a finite one" in err
+    assert flag in err
+    assert not [path for _, path, _ in server.seen if "load" in path]
+
+
 def test_a_refusal_says_why_and_what_to_run(server: ControlServer, cli: Any) -> None:
     server.routes["POST", "/v1/models/m/load"] = (
         409,

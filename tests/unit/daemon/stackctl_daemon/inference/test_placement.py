@@ -459,6 +459,10 @@ def test_a_request_that_sets_no_timeout_has_that_of_its_model(tmp_path: Path) ->
             await rig.load("brief", timeout_s=-1)
         with pytest.raises(Invalid, match="max_queued is -1"):
             await rig.load("brief", max_queued=-1)
+        for name in ("timeout_s", "ttl_s", "latency_target_ms"):
+            for value in (float("nan"), float("inf")):
+                with pytest.raises(Invalid, match=f"{name} is (nan|inf), expected 0"):
+                    await rig.load("brief", **{name: value})
 
     rig(tmp_path, body, gpu(0, service_s=0.1))
 
