@@ -75,7 +75,12 @@ def run(
     model = model_run.find(now, name, pull=pull)
     streamed = model_run.streams(now, model.task, wanted=stream, output_file=output, model=name)
     options = asked(option, query, task=model.task, model=name)
-    given = model_inputs.read_inputs(inputs or [], task=model.task, model=name)
+    given = model_inputs.read_inputs(
+        inputs or [],
+        task=model.task,
+        model=name,
+        graph=lambda: now.client.models.graph_inputs(name),
+    )
     question = model_run.Question(name, model.task, given, options, timeout)
     model_run.ask(now, question, stream=streamed, output_file=output)
 
@@ -111,7 +116,12 @@ def bench(
     if model.task == "rerank":
         query = query or model_bench.TEXTS[-1]
     options = asked(option, query, task=model.task, model=name)
-    given = model_bench.choose_inputs(input or [], task=model.task, model=name)
+    given = model_bench.choose_inputs(
+        input or [],
+        task=model.task,
+        model=name,
+        graph=lambda: now.client.models.graph_inputs(name),
+    )
     loads = [model_bench.Load(count, seconds, rate, batch) for count in callers]
     model_bench.show(now, model.name, given, loads, options)
 

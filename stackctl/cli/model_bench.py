@@ -109,7 +109,9 @@ def read_callers(text: str) -> list[int]:
     return found
 
 
-def choose_inputs(words: Sequence[str], *, task: str, model: str) -> list[Mapping[str, Any]]:
+def choose_inputs(
+    words: Sequence[str], *, task: str, model: str, graph: model_inputs.Graph = tuple
+) -> list[Mapping[str, Any]]:
     """Give what a model is asked with: what the user names, else samples of what it reads.
 
     Raises:
@@ -118,7 +120,7 @@ def choose_inputs(words: Sequence[str], *, task: str, model: str) -> list[Mappin
     if task == "file-type" and not words:
         words = [__file__]
     if words or task in model_inputs.TEXTS or task == "image-text-embedding":
-        found = model_inputs.read_inputs(words or TEXTS, task=task, model=model)
+        found = model_inputs.read_inputs(words or TEXTS, task=task, model=model, graph=graph)
         return [given.wire for given in found]
     raise Invalid(
         f'model "{model}" reads {model_inputs.BYTES.get(task, "tensors")}, and was given nothing'

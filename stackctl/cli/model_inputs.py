@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import shlex
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,6 +38,24 @@ MOST_BYTES = 64 << 20
 """Of a request: in base64 it must fit under the daemon's cap of 96 MiB."""
 MOST_INPUTS = 2048
 STDIN = "-"
+Graph = Callable[[], Sequence[Any]]
+"""Gives ``name``, ``datatype`` and ``shape`` of each input."""
+_DTYPES = {
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+    "INT8": "|i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "|u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "BOOL": "|b1",
+}
+_MOST_TYPED = 16
+"""Numbers that an example types out."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,12 @@ class Given:
 
 
 def read_inputs(
-    words: Sequence[str], *, task: str, model: str, stdin: BinaryIO | None = None
+    words: Sequence[str],
+    *,
+    task: str,
+    model: str,
+    stdin: BinaryIO | None = None,
+    graph: Graph = tuple,
 ) -> list[Given]:
     """Read what a model of a task is asked with.
 
@@ -59,6 +83,7 @@ def read_inputs(
         task: of the model.
         model: its name, for the words of errors.
         stdin: where ``-`` reads.
+        graph: gives the tensors of a graph, for the types of numbers that are typed.
 
     Raises:
         Invalid: there is nothing, or something that the model does not read.
@@ -69,11 +94,12 @@ def read_inputs(
     if not words and not source.isatty():
         words = [STDIN]
     if not words:
-        raise Invalid(f'model "{model}" was given nothing', hint=example(task, model))
+        fix = tensor_example(model, graph()) if task == "tensor" else example(task, model)
+        raise Invalid(f'model "{model}" was given nothing', hint=fix)
     if words.count(STDIN) > 1:
         raise Invalid('"-" stands for stdin, which can be read once', hint=example(task, model))
     found = (
-        [_tensors(words, model)]
+        [_tensors(words, model, graph)]
         if task == "tensor"
         else [given for word in words for given in _read(word, task, model, source)]
     )
@@ -97,6 +123,20 @@ def example(task: str, model: str) -> str:
     }
     what = BYTES.get(task, "").removeprefix("a ").upper()
     return f"stackctl models run {model} {words.get(task, what or 'INPUT')}"
+
+
+def tensor_example(model: str, inputs: Sequence[Any]) -> str:
+    """Give a command that runs a graph, where its tensors are small enough to type out."""
+    words = []
+    for tensor in inputs:
+        shape = [size if size > 0 else 1 for size in tensor.shape]
+        if tensor.datatype not in _DTYPES or math.prod(shape) > _MOST_TYPED:
+            return "stackctl models run --help"
+        value: Any = False if tensor.datatype == "BOOL" else 0
+        for size in reversed(shape):
+            value = [value] * size
+        words.append(shlex.quote(f"{tensor.name}={json.dumps(value)}"))
+    return f"stackctl models run {model} {' '.join(words)}" if words else example("tensor", model)
 
 
 def read_options(pairs: Iterable[str]) -> dict[str, Any]:
@@ -191,19 +231,22 @@ def _text(data: bytes, what: str) -> str:
         ) from err
 
 
-def _tensors(words: Sequence[str], model: str) -> Given:
+def _tensors(words: Sequence[str], model: str, graph: Graph) -> Given:
     """Read ``NAME=FILE.npy`` and ``NAME=JSON``: together they are one input."""
+    types: dict[str, str] | None = None
     tensors: list[dict[str, Any]] = []
     for word in words:
         name, equals, value = word.partition("=")
         if not name or not equals:
             raise Invalid(
                 f'"{word}" is no tensor: expected NAME=FILE.npy or NAME=[[1.0, 2.0]]',
-                hint=example("tensor", model),
+                hint=tensor_example(model, graph()),
             )
         name, _, dtype = name.partition(":")
         if value.lstrip("-")[:1].isdigit() or value[:1] == "[":
-            array = _literal(name, value, dtype)
+            if not dtype and types is None:
+                types = {one.name: _DTYPES.get(one.datatype, "") for one in graph()}
+            array = _literal(name, value, dtype or (types or {}).get(name, ""))
         else:
             path = value.removeprefix("@")
             array = npy.read(read_file(path, model), f'"{path}"')
@@ -219,7 +262,7 @@ def _tensors(words: Sequence[str], model: str) -> Given:
 
 
 def _literal(name: str, value: str, dtype: str) -> npy.Array:
-    """Read a tensor that was typed: float32 where a number has a point, else int64."""
+    """Read a tensor that was typed; of no known type, as `npy.literal` takes it."""
     try:
         return npy.literal(json.loads(value), dtype)
     except ValueError as err:

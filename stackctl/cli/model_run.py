@@ -18,7 +18,7 @@ import typer
 
 from stackctl.cli import model_lines, model_results
 from stackctl.cli.context import Here
-from stackctl.cli.model_inputs import Given, example
+from stackctl.cli.model_inputs import Given, example, tensor_example
 from stackctl.cli.progress import follow
 from stackctl.cli.text import clean, size
 from stackctl.client.view import encode
@@ -87,7 +87,7 @@ def ask(here: Here, question: Question, *, stream: bool, output_file: str) -> No
             timeout_s=question.timeout_s,
         )
     except Invalid as err:
-        raise _named(err, question) from err
+        raise _named(err, question, here) from err
     show(here, reply, question, output_file=output_file)
 
 
@@ -166,9 +166,11 @@ def _stream(here: Here, question: Question, given: Given) -> None:
         output.write("" if ended else "\n")  # an error begins a line of its own
 
 
-def _named(err: Invalid, question: Question) -> Invalid:
+def _named(err: Invalid, question: Question, here: Here) -> Invalid:
     """Word a refusal as it reads here: the daemon knows inputs by their numbers alone."""
     message, hint = err.message, err.hint or example(question.task, question.model)
+    if question.task == "tensor" and not err.hint:
+        hint = tensor_example(question.model, here.client.models.graph_inputs(question.model))
     number = re.search(r"\binput (\d+)\b", message)
     which = int(number[1]) if number else 0
     if "data" in question.inputs[which].wire:

@@ -102,6 +102,12 @@ def literal(value: Any, dtype: str = "") -> Array:
     dtype = dtype or ("<f4" if any(isinstance(n, float) for n in numbers) else "<i8")
     if dtype not in _CODES:
         raise ValueError(f'type "{dtype}" is none of {", ".join(_CODES)}')
+    if dtype[1] in "iu":
+        for at, number in enumerate(numbers):
+            if isinstance(number, float):
+                if not number.is_integer():
+                    raise ValueError(f"it holds {number:g}, expected whole numbers ({dtype})")
+                numbers[at] = int(number)
     try:
         data = struct.pack(f"<{len(numbers)}{_CODES[dtype]}", *numbers)
     except struct.error as err:

@@ -137,6 +137,11 @@ class ModelCalls:
         path, wait_s = _path(name, "run"), timeout_s + 5
         return cast("RunReply", self._transport.request("POST", path, body, timeout_s=wait_s))
 
+    def graph_inputs(self, name: str) -> Sequence[Any]:
+        """Tensors that a model reads, as the Open Inference Protocol names and types them."""
+        reply = self._transport.request("GET", f"/v2/models/{quote(name, safe='')}")
+        return cast("Sequence[Any]", cast("Any", reply).inputs)
+
     def stream(
         self,
         name: str,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,18 @@ def test_unknown_paths_and_methods_have_this_protocols_shape(ask: Any) -> None:
         {"error": 'no route "/v2/nothing" (fix: stackctl doctor)'},
     )
     assert ask("/v2/health/live", {})[0] == 405
+
+
+def test_numbers_typed_on_the_command_line_have_the_graphs_types(stack: Stack) -> None:
+    done = stack.cli("models", "run", MIXER, "a=[[1, 2, 3]]", "b=[[3, 2, 2]]", "--json")
+    wrong = stack.cli("models", "run", MIXER, "a=[[1, 2]]", "b=[[3, 2]]")
+    fix = shlex.split(wrong.stderr.splitlines()[-1].removeprefix("fix: stackctl "))
+    mended = stack.cli(*fix, "--json")
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["items"][0]["tensors"]["sum"]
+    assert found["dtype"] == "<f4"
+    assert "4.0,4.0,5.0" in json.dumps(found, separators=(",", ":"))
+    assert wrong.returncode == 2
+    assert "is [1, 2], expected [rows, 3]" in wrong.stderr
+    assert mended.returncode == 0, mended.stderr

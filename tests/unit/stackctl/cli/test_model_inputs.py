@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
+import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -69,6 +73,58 @@ def test_tensors_come_from_files_and_from_what_is_typed(tmp_path: Path) -> None:
     assert given.label == "x, ids"
     shapes = [(t["name"], t["dtype"], t["shape"]) for t in given.wire["tensors"]]
     assert shapes == [("x", "<f4", [1, 2]), ("ids", "<i4", [2])]
+
+
+def graph(*tensors: tuple[str, str, list[int]]) -> Any:
+    return [SimpleNamespace(name=n, datatype=d, shape=s) for n, d, s in tensors]
+
+
+def test_typed_numbers_have_the_types_of_the_graph() -> None:
+    tensors = graph(
+        ("x", "FP32", [-1, 3]), ("ids", "INT64", [2]), ("mask", "BOOL", [2]), ("b", "UINT8", [1])
+    )
+
+    [given] = read_inputs(
+        ["x=[[1,2,3]]", "ids=[1.0, 2]", "mask=[true, 0]", "b:<f8=[1]"],
+        task="tensor",
+        model="m",
+        graph=lambda: tensors,
+    )
+
+    assert [t["dtype"] for t in given.wire["tensors"]] == ["<f4", "<i8", "|b1", "<f8"]
+    data = [base64.b64decode(t["data"]) for t in given.wire["tensors"]]
+    assert struct.unpack("<3f", data[0]) == (1.0, 2.0, 3.0)
+    assert struct.unpack("<2q", data[1]) == (1, 2)
+
+
+def test_a_typed_number_that_the_graph_cannot_take_is_refused_by_its_value() -> None:
+    with pytest.raises(Invalid, match=r"it holds 1\.5, expected whole numbers \(<i8\)"):
+        read_inputs(
+            ["x=[1.5]"], task="tensor", model="m", graph=lambda: graph(("x", "INT64", [1]))
+        )
+
+
+def test_a_graph_that_is_given_nothing_says_what_it_takes() -> None:
+    tensors = graph(("x", "FP32", [-1, 3]))
+
+    for words in ([], ["x"]):
+        with pytest.raises(Invalid) as caught:
+            read_inputs(words, task="tensor", model="m", stdin=Terminal(), graph=lambda: tensors)
+
+        assert caught.value.hint == "stackctl models run m 'x=[[0, 0, 0]]'"
+
+
+def test_the_example_of_a_graph_runs_as_it_stands() -> None:
+    tensors = graph(("x", "FP32", [-1, 3]), ("on", "BOOL", [2]))
+    command = model_inputs.tensor_example("m", tensors)
+
+    assert command == "stackctl models run m 'x=[[0, 0, 0]]' 'on=[false, false]'"
+    [given] = read_inputs(
+        shlex.split(command)[4:], task="tensor", model="m", graph=lambda: tensors
+    )
+    assert [t["shape"] for t in given.wire["tensors"]] == [[1, 3], [2]]
+    large = model_inputs.tensor_example("m", graph(("x", "FP32", [1, 3, 224, 224])))
+    assert large == "stackctl models run --help"
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ import copy
 import io
 from typing import Any
 
+import msgspec
 import pytest
 from control_server import COLLECTION, STATUS, job
 
 from stackctl.cli.output import Output
 from stackctl.cli.text import visible_width
-from stackctl.cli.views import index_lines, job_lines, status_lines
+from stackctl.cli.views import DEVICES, index_lines, job_lines, status_lines
 from stackctl.client.view import decode, encode
+from stackctl.contracts.device import Device
 
 
 def _lines(width: int | None, sources: list[dict[str, Any]], *, colour: bool = False) -> list[str]:
@@ -90,3 +92,24 @@ def test_an_index_says_what_it_did(chunks: int, shown: str) -> None:
 
     assert lines[0].startswith("done  1 indexed, 0 unchanged, 0 removed; ")
     assert shown in lines[0]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_devices_keep_state_and_memory_on_a_narrow_terminal(width: int) -> None:
+    device = Device(
+        id="cuda:0",
+        kind="cuda",
+        name="NVIDIA H100 80GB HBM3",
+        worker_state="restarting",
+        execution_provider="CUDAExecutionProvider",
+        models=["all-minilm-l6-v2", "traceforge-title"],
+        memory_total_bytes=80 << 30,
+        memory_used_bytes=12 << 30,
+        worker_pid=7,
+    )
+
+    head, row = Output("text", width=width).table([decode(msgspec.json.encode(device))], DEVICES)
+
+    assert max(len(head), len(row)) <= width
+    assert "restarting" in row
+    assert row.endswith("12.0 GiB / 80.0 GiB")
