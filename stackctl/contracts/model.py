@@ -82,7 +82,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A catalogue entry beside what is on this disk."""
 
     name: str
-    task: ModelTask
+    task: ModelTask | Literal["unknown"]
+    """``unknown``: of an imported model whose entry cannot be read."""
     summary: str
     licence: str
     dimensions: int
@@ -95,6 +96,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the devices that hold it now."""
     aliases: list[str] = []
     """Other names of it, those of the catalogue and those that were given here."""
+    problem: str = ""
+    """Why nothing is known of it but its name; empty: all is."""
 
 
 class ImportedModel(Model, frozen=True, kw_only=True):

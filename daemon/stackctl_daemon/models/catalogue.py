@@ -72,7 +72,7 @@ def read_entry(file: Path) -> ModelEntry:
         for item in entry.files:
             if not (is_file_name(item.name) and _SHA256.fullmatch(item.sha256)):
                 raise ValueError(f'file "{item.name}" needs a plain name and a sha256')
-    except (OSError, ValueError, Invalid) as err:
+    except (OSError, ValueError, RecursionError, Invalid) as err:
         raise BadConfig(f"{file}: {err}", hint=f"${{EDITOR:-vi}} {file}") from err
     return entry
 

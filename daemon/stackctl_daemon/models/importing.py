@@ -21,6 +21,7 @@ from stackctl.errors import Invalid
 from stackctl_daemon.models.catalogue import check_alias, is_file_name
 from stackctl_daemon.models.download import hash_file
 from stackctl_daemon.models.intake import check_inside, is_there
+from stackctl_daemon.models.stopping import Check, go_on
 
 ENTRY = "entry.toml"
 TASKS: dict[str, ModelTask] = {
@@ -92,7 +93,7 @@ def read_description(source: Path) -> Description | None:
         )
     try:
         found = msgspec.convert(tomllib.loads(real.read_text(encoding="utf-8")), Description)
-    except (ValueError, OSError) as err:
+    except (ValueError, OSError, RecursionError) as err:
         raise Invalid(f"{file}: {err}", hint=_edit(file)) from err
     if found.adapter not in TASKS:
         raise Invalid(
@@ -149,7 +150,11 @@ def own_aliases(aliases: Sequence[str], model: str, claimed: Mapping[str, str]) 
 
 
 def make_entry(
-    request: ModelImport, directory: Path, names: list[str], description: Description | None
+    request: ModelImport,
+    directory: Path,
+    names: list[str],
+    description: Description | None,
+    check: Check = go_on,
 ) -> ModelEntry:
     """Give the entry of files that lie in a directory.
 
@@ -184,7 +189,7 @@ def make_entry(
         "files": [
             ModelFile(
                 name=name,
-                sha256=hash_file(directory / name),
+                sha256=hash_file(directory / name, lambda _: check()),
                 size_bytes=(directory / name).stat().st_size,
                 sources=_sources(request, name, known.get(name, {})),
             )
@@ -273,7 +278,7 @@ def _sizes(request: ModelImport, directory: Path) -> tuple[int, int]:
     try:
         config: dict[str, Any] = json.loads((directory / _CONFIG).read_text("utf-8"))
         return int(config["hidden_size"]), min(int(config["max_position_embeddings"]), 512)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise Invalid(
             f"{request.path}/config.json needs hidden_size and max_position_embeddings: {err!r}",
             hint=f"cat {shlex.quote(f'{request.path}/config.json')}",

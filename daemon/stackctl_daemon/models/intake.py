@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from stackctl.errors import Conflict, DiskFull, Invalid
 from stackctl_daemon.models.catalogue import is_file_name
 from stackctl_daemon.models.download import disk_error
+from stackctl_daemon.models.stopping import Check, go_on
 
 _BLOCK = 1 << 20
 _HOLES_FROM_BYTES = 1 << 26
@@ -57,8 +58,8 @@ def check_inside(folder: Path, name: str) -> Path:
     return real
 
 
-def copy_in(folder: Path, names: Sequence[str], staging: Path) -> None:
-    """Copy files of a folder, readable by their owner alone.
+def copy_in(folder: Path, names: Sequence[str], staging: Path, check: Check = go_on) -> None:
+    """Copy files of a folder, readable by their owner alone; ``check`` is called for each block.
 
     Raises:
         Invalid: one is no plain file within the folder, or cannot be read.
@@ -70,7 +71,7 @@ def copy_in(folder: Path, names: Sequence[str], staging: Path) -> None:
     seen = []
     for name, real in zip(names, found, strict=True):
         try:
-            seen.append(_copy(folder.resolve(), real, staging / name))
+            seen.append(_copy(folder.resolve(), real, staging / name, check))
         except OSError as err:
             raise disk_error(err, staging) or Invalid(
                 f"{folder / name} cannot be copied: {err.strerror}", hint=_look(folder)
@@ -84,7 +85,7 @@ def copy_in(folder: Path, names: Sequence[str], staging: Path) -> None:
 
 
 @contextmanager
-def opened(source: Path, root: Path) -> Iterator[Path]:
+def opened(source: Path, root: Path, check: Check = go_on) -> Iterator[Path]:
     """Give the folder that a source is, or a tar of it, unpacked below ``root`` for a while.
 
     Raises:
@@ -98,7 +99,7 @@ def opened(source: Path, root: Path) -> Iterator[Path]:
     try:
         try:
             with tarfile.open(source, "r:") as tar:
-                _unpack(source, tar, unpacked)
+                _unpack(source, tar, unpacked, check)
         except (tarfile.TarError, EOFError) as err:
             raise Invalid(f"{source} is no sound tar: {err}", hint=_list(source)) from err
         except OSError as err:
@@ -108,7 +109,7 @@ def opened(source: Path, root: Path) -> Iterator[Path]:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def _unpack(source: Path, tar: tarfile.TarFile, target: Path) -> None:
+def _unpack(source: Path, tar: tarfile.TarFile, target: Path, check: Check) -> None:
     folders: set[str] = set()
     for number, member in enumerate(tar):
         path = PurePosixPath(member.name)
@@ -131,10 +132,12 @@ def _unpack(source: Path, tar: tarfile.TarFile, target: Path) -> None:
         if content is None:
             raise Invalid(f"{source}: {member.name} cannot be read", hint=_list(source))
         with content, open(target / parts[-1], "xb", opener=_private) as file:
-            shutil.copyfileobj(content, file, _BLOCK)
+            while block := content.read(_BLOCK):
+                check()
+                file.write(block)
 
 
-def _copy(root: Path, real: Path, target: Path) -> tuple[int, ...]:
+def _copy(root: Path, real: Path, target: Path, check: Check) -> tuple[int, ...]:
     """Copy one file; give what it was before a byte was read."""
     # Part by part, so that no folder can become a link between the check and this.
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
@@ -151,6 +154,7 @@ def _copy(root: Path, real: Path, target: Path) -> tuple[int, ...]:
         before, left = _identity(stat_before), stat_before.st_size
         # No more than it had: one that grows for ever would fill the disk.
         while left and (block := reader.read(min(left, _BLOCK))):
+            check()
             writer.write(block)
             left -= len(block)
         writer.flush()

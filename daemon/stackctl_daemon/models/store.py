@@ -12,14 +12,16 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from stackctl.contracts.model import ModelEntry, ModelImport, ModelState
-from stackctl.errors import Conflict, Invalid, ModelCorrupt, NotFound
+from stackctl.errors import BadConfig, Conflict, Invalid, ModelCorrupt, NotFound
+from stackctl_daemon.ids import random_hex
 from stackctl_daemon.models.bert_graph import (
     GRAPH_FILE,
     PADDED_FILE,
@@ -29,7 +31,7 @@ from stackctl_daemon.models.bert_graph import (
 from stackctl_daemon.models.bert_int8_graph import GRAPH_FILE as INT8_FILE
 from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
 from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_problem
-from stackctl_daemon.models.catalogue import check_name, read_entry, to_toml
+from stackctl_daemon.models.catalogue import check_alias, check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
 from stackctl_daemon.models.exporting import export
 from stackctl_daemon.models.fetch import sync_directory
@@ -42,6 +44,8 @@ from stackctl_daemon.models.importing import (
 )
 from stackctl_daemon.models.intake import copy_in, opened
 from stackctl_daemon.models.ports import ReadyModel
+from stackctl_daemon.models.stopping import Check, go_on
+from stackctl_daemon.models.sweeping import STAGING, TRASH
 from stackctl_daemon.models.whisper_graph import (
     DECODER_FILE,
     ENCODER_FILE,
@@ -99,10 +103,23 @@ class Store:
         """Give the files of imported models' entries."""
         return sorted(self.root.glob(f"[a-z0-9]*/{ENTRY}"))
 
-    def imported(self) -> dict[str, ModelEntry]:
-        """Give the entries of imported models."""
-        found = [read_entry(file) for file in self.entry_files()]
-        return {entry.name: entry for entry in found}
+    def imported(self) -> tuple[dict[str, ModelEntry], dict[str, str]]:
+        """Give the entries of imported models, and what is wrong with those that have none.
+
+        One that cannot be read takes no other with it.
+        """
+        found: dict[str, ModelEntry] = {}
+        problems: dict[str, str] = {}
+        for file in self.entry_files():
+            name = file.parent.name
+            try:
+                entry = read_entry(file)
+                if entry.name != name:
+                    raise BadConfig(f'{file}: name = "{entry.name}", expected "{name}"')
+                found[name] = entry
+            except BadConfig as err:
+                problems[name] = err.message
+        return found, problems
 
     def state(self, entry: ModelEntry) -> ModelState:
         """Tell what is here, by sizes and by what was hashed before; reads no weights."""
@@ -119,12 +136,15 @@ class Store:
                 state = "corrupt"
         return state
 
-    def verify(self, entry: ModelEntry, *, trust_marker: bool = False) -> list[str]:
+    def verify(
+        self, entry: ModelEntry, *, trust_marker: bool = False, check: Check = go_on
+    ) -> list[str]:
         """Give what is wrong with a model's files; none is an empty list.
 
         Args:
             entry: what the files must be.
             trust_marker: believe an earlier hash of a file of the same size and time.
+            check: called for each block that is read.
         """
         directory, seen = self.directory(entry.name), self._seen(entry.name)
         problems: list[str] = []
@@ -132,19 +152,22 @@ class Store:
         for item in entry.files:
             try:
                 stat = (directory / item.name).stat()
-            except FileNotFoundError:
+                old = seen.get(item.name)
+                fresh = old and (old.size, old.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+                digest = (
+                    old.sha256
+                    if old and fresh and trust_marker
+                    else hash_file(directory / item.name, lambda _: check())
+                )
+            except FileNotFoundError:  # removed meanwhile, too
                 problems.append(f"{item.name} is missing")
                 continue
-            old = seen.get(item.name)
-            fresh = old and (old.size, old.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-            digest = (
-                old.sha256 if old and fresh and trust_marker else hash_file(directory / item.name)
-            )
             known[item.name] = _Seen(stat.st_size, stat.st_mtime_ns, digest)
             if digest != item.sha256:
                 problems.append(f"{item.name} has sha256 {digest}, expected {item.sha256}")
-        if known != seen and directory.exists():
-            _write(directory / _MARKER, msgspec.json.encode(known))
+        if known != seen:
+            with suppress(FileNotFoundError):
+                _write(directory / _MARKER, msgspec.json.encode(known))
         recipe = _RECIPES.get(entry.architecture)
         if not problems and not trust_marker and recipe:
             problem = recipe.problem(directory)
@@ -160,13 +183,8 @@ class Store:
             NotFound: files are not here.
             ModelCorrupt: a file's bytes are wrong.
         """
-        pull = f"stackctl models pull {entry.name}"
+        self.check_sound(entry)
         directory = self.directory(entry.name)
-        if self.state(entry) == "absent":
-            raise NotFound(f'model "{entry.name}" is not on this disk', hint=pull)
-        problems = self.verify(entry, trust_marker=True)
-        if problems:
-            raise ModelCorrupt(f'model "{entry.name}": {"; ".join(problems)}', hint=pull)
         names = [file.name for file in entry.files]
         graph = None
         if entry.architecture == "onnx":
@@ -176,16 +194,36 @@ class Store:
         tokenizer = directory / "tokenizer.json" if "tokenizer.json" in names else None
         return ReadyModel(entry, directory, graph, tokenizer)
 
-    def remove(self, name: str) -> bool:
-        """Remove a model's files; tell whether there were any."""
-        directory = self.directory(name)
-        trash = self.root / f".removed-{name}-{os.getpid()}"
+    def check_sound(self, entry: ModelEntry, check: Check = go_on) -> None:
+        """Check a model's files, by what was hashed before where that is still true.
+
+        Raises:
+            NotFound: files are not here.
+            ModelCorrupt: a file's bytes are wrong.
+        """
+        pull = f"stackctl models pull {entry.name}"
+        if self.state(entry) == "absent":
+            raise NotFound(f'model "{entry.name}" is not on this disk', hint=pull)
+        problems = self.verify(entry, trust_marker=True, check=check)
+        if problems:
+            raise ModelCorrupt(f'model "{entry.name}": {"; ".join(problems)}', hint=pull)
+
+    def set_aside(self, name: str) -> Path | None:
+        """Take a model out of the store in one step: a half-removed one is never seen.
+
+        Returns:
+            A folder to delete; None where there was no such model.
+        """
+        if not self.directory(name).exists():
+            return None
+        trash = Path(tempfile.mkdtemp(prefix=TRASH, dir=self.root))
         try:
-            directory.rename(trash)  # one step: a half-removed model is never seen
+            self.directory(name).rename(trash / "model")
         except FileNotFoundError:
-            return False
-        shutil.rmtree(trash, ignore_errors=True)
-        return True
+            trash.rmdir()
+            return None
+        self._graphs.pop(name, None)
+        return trash
 
     def take(
         self,
@@ -194,28 +232,58 @@ class Store:
         *,
         on_taken: Callable[[str], None] = lambda alias: None,
     ) -> ModelEntry:
+        """Import a model: `stage` and `adopt` in one."""
+        self.check_free(request.name)
+        staging = self.staging()
+        try:
+            entry = self.stage(request, staging, claimed or {}, on_taken=on_taken)
+            self.adopt(entry, staging, claimed or {})
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return entry
+
+    def check_free(self, name: str) -> None:
+        """Refuse a name that a model here has.
+
+        Raises:
+            Conflict: one has it.
+        """
+        if self.directory(name).exists():
+            raise Conflict(
+                f'model "{name}" is on this disk', hint=f"stackctl models remove {name}"
+            )
+
+    def staging(self) -> Path:
+        """Give a folder to make for an import; its owner deletes it, or the next start does."""
+        return self.root / f"{STAGING}{random_hex(8)}"
+
+    def stage(
+        self,
+        request: ModelImport,
+        staging: Path,
+        claimed: Mapping[str, str],
+        check: Check = go_on,
+        *,
+        on_taken: Callable[[str], None] = lambda alias: None,
+    ) -> ModelEntry:
         """Copy a model from a directory or a tar, with the entry that `importing` makes of it.
 
         Args:
             request: its name, and where it is.
+            staging: the folder to make; others do not see the model in it.
             claimed: models by the names and aliases that are theirs.
+            check: called for each block that is read.
             on_taken: called with each alias of its entry that is another's, and so left out.
 
         Raises:
             Invalid: it is not a model of a kind that we know, or not of plain files.
-            Conflict: a model of this name is here, or a file changed.
-            DiskFull: there is no space; nothing is left behind.
+            Conflict: a file changed.
+            DiskFull: there is no space.
         """
-        target = self.directory(request.name)
-        if target.exists():
-            raise Conflict(
-                f'model "{request.name}" is on this disk',
-                hint=f"stackctl models remove {request.name}",
-            )
         self.root.mkdir(parents=True, exist_ok=True)
-        with opened(Path(request.path), self.root) as source:
+        with opened(Path(request.path), self.root, check) as source:
             try:
-                return self._take(request, source, target, claimed or {}, on_taken)
+                return self._stage(request, source, staging, claimed, check, on_taken)
             except (Invalid, Conflict) as err:
                 if source == Path(request.path):
                     raise
@@ -224,22 +292,40 @@ class Store:
                 hint = f"tar -tvf {shlex.quote(request.path)}"
                 raise type(err)(told, hint=hint) from err
 
-    def export(self, entry: ModelEntry, target: Path) -> int:
+    def adopt(self, entry: ModelEntry, staging: Path, claimed: Mapping[str, str]) -> None:
+        """Let a staged model appear under its name, whole.
+
+        Raises:
+            Conflict: one of its name is here by now, or an alias is another's.
+        """
+        self.check_free(entry.name)
+        _check_aliases(entry.name, entry.aliases, claimed, staging)
+        staging.rename(self.directory(entry.name))
+        sync_directory(self.root)
+
+    def export(self, entry: ModelEntry, target: Path, check: Check = go_on) -> int:
         """Write a model to a folder or a tar; see `exporting.export`.
 
         Raises:
             NotFound: its files are not here.
             ModelCorrupt: their bytes are wrong.
+            Invalid: the target lies in the store.
         """
-        self.ready(entry)
-        return export(entry, self.directory(entry.name), target)
+        if target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise Invalid(
+                f"{target} lies in {self.root}, where the models themselves are",
+                hint=f"stackctl models export {entry.name} ~/{shlex.quote(target.name)}",
+            )
+        self.check_sound(entry, check)
+        return export(entry, self.directory(entry.name), target, check)
 
-    def _take(
+    def _stage(
         self,
         request: ModelImport,
         source: Path,
-        target: Path,
+        staging: Path,
         claimed: Mapping[str, str],
+        check: Check,
         on_taken: Callable[[str], None],
     ) -> ModelEntry:
         description = read_description(source)
@@ -250,20 +336,18 @@ class Store:
                     on_taken(alias)
             description = msgspec.structs.replace(description, aliases=own)
         names = names_of(source, request.name, description)
-        staging = Path(tempfile.mkdtemp(prefix=".import-", dir=self.root))
         try:
-            copy_in(source, names, staging)
-            entry = make_entry(request, staging, names, description)
+            staging.mkdir(mode=0o700)
+            copy_in(source, names, staging, check)
+            entry = make_entry(request, staging, names, description, check)
             if recipe := _RECIPES.get(entry.architecture):
                 recipe.build(staging)
+            known = {file.name: _hashed(staging / file.name, file.sha256) for file in entry.files}
+            _write(staging / _MARKER, msgspec.json.encode(known))
             _write(staging / ENTRY, to_toml(entry).encode())
             staging.chmod(0o755)
-            staging.rename(target)
-            sync_directory(self.root)
         except OSError as err:
-            raise disk_error(err, target) or err from err
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            raise disk_error(err, staging) or err from err
         return entry
 
     def _graph(self, name: str, recipe: _Recipe) -> Path:
@@ -283,6 +367,23 @@ class Store:
             return msgspec.json.decode(data, type=dict[str, _Seen])
         except (FileNotFoundError, msgspec.DecodeError):
             return {}
+
+
+def _hashed(file: Path, sha256: str) -> _Seen:
+    stat = file.stat()
+    return _Seen(stat.st_size, stat.st_mtime_ns, sha256)
+
+
+def _check_aliases(
+    name: str, aliases: Iterable[str], claimed: Mapping[str, str], source: Path
+) -> None:
+    for alias in aliases:
+        owner = claimed.get(check_alias(alias).lower(), name)
+        if owner.partition(":")[0] != name.partition(":")[0]:
+            raise Conflict(
+                f'alias "{alias}" of {source / ENTRY} is one of model "{owner}"',
+                hint=f"${{EDITOR:-vi}} {shlex.quote(str(source / ENTRY))}",
+            )
 
 
 def _stats(files: list[Path]) -> list[tuple[int, int]]:

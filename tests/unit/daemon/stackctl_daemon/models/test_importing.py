@@ -22,9 +22,9 @@ def source(tmp_path: Path) -> Path:
 
 def take(source: Path, *, licence: str = "unknown") -> ModelEntry:
     store = Store(source.parent / "models")
-    store.remove("mine")
+    store.set_aside("mine")
     entry = store.take(ModelImport(name="mine", path=str(source), licence=licence))
-    assert store.imported() == {"mine": entry}
+    assert store.imported() == ({"mine": entry}, {})
     assert store.verify(entry) == []
     return entry
 
@@ -139,7 +139,7 @@ def test_an_alias_of_another_model_is_not_taken(source: Path) -> None:
     entry = store.take(request, claimed, on_taken=taken.append)
 
     assert (entry.aliases, taken) == (["Own"], ["Whisper-1"])
-    assert store.imported() == {"mine": entry}
+    assert store.imported() == ({"mine": entry}, {})
 
 
 @pytest.mark.parametrize("alias", ["../x", "a/b/c", "", "a b", "/etc"])

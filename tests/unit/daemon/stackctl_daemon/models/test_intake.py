@@ -166,7 +166,8 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
 def test_a_tar_of_a_folder_is_a_model(source: Path) -> None:
     folder, entry = take(_tar(source))
 
-    assert sorted(path.name for path in folder.iterdir()) == ["entry.toml", "model.onnx"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["entry.toml", "model.onnx", "verified.json"]
     assert entry.files[0].sources == []
 
 
