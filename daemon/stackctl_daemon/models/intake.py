@@ -20,11 +20,21 @@ from stackctl.errors import Conflict, DiskFull, Invalid
 from stackctl_daemon.models.catalogue import is_file_name
 from stackctl_daemon.models.download import disk_error
 from stackctl_daemon.models.stopping import Check, go_on
+from stackctl_daemon.models.sweeping import STAGING
+from stackctl_daemon.models.tar_headers import Member
 
 _BLOCK = 1 << 20
 _HOLES_FROM_BYTES = 1 << 26
 """Size from which a file must be on disk by half at least: one with holes was never whole."""
 _MAX_MEMBERS = 1000
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip -k"),
+    b"\xfd7zXZ\x00": ("xz", "unxz -k"),
+    b"BZh": ("bzip2", "bunzip2 -k"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
+"""By their first bytes: their name, and what unpacks them beside themselves."""
 
 
 def is_there(path: Path) -> bool:
@@ -92,15 +102,17 @@ def opened(source: Path, root: Path, check: Check = go_on) -> Iterator[Path]:
         Invalid: it is a tar that is damaged, or has something else than plain files.
         DiskFull: there is no space to unpack it.
     """
-    if not (source.is_file() and (source.suffix == ".tar" or tarfile.is_tarfile(source))):
+    if not source.is_file() or not _is_tar(source):
         yield source
         return
-    unpacked = Path(tempfile.mkdtemp(prefix=".import-", dir=root))
+    unpacked = Path(tempfile.mkdtemp(prefix=STAGING, dir=root))
     try:
         try:
-            with tarfile.open(source, "r:") as tar:
+            _check_holes(source)
+            with tarfile.open(source, "r:", tarinfo=Member) as tar:
                 _unpack(source, tar, unpacked, check)
-        except (tarfile.TarError, EOFError) as err:
+        # RecursionError: an extension of an extension of an extension.
+        except (tarfile.TarError, EOFError, ValueError, RecursionError) as err:
             raise Invalid(f"{source} is no sound tar: {err}", hint=_list(source)) from err
         except OSError as err:
             raise disk_error(err, root) or Invalid(f"{source}: {err}") from err
@@ -109,8 +121,31 @@ def opened(source: Path, root: Path, check: Check = go_on) -> Iterator[Path]:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
+def _is_tar(source: Path) -> bool:
+    """Tell whether a file is a tar, by its name or its first header.
+
+    Raises:
+        Invalid: it is packed, or cannot be read.
+    """
+    try:
+        with source.open("rb") as file:
+            start = file.read(tarfile.BLOCKSIZE)
+    except OSError as err:
+        raise Invalid(
+            f"{source} cannot be read: {err.strerror}", hint=f"ls -la {shlex.quote(str(source))}"
+        ) from err
+    for magic, (kind, command) in _PACKED.items():
+        if start.startswith(magic):
+            raise Invalid(
+                f"{source} is packed by {kind}, expected a folder or a plain tar",
+                hint=f"{command} {shlex.quote(str(source))}",
+            )
+    return source.suffix == ".tar" or start[257:262] == b"ustar"
+
+
 def _unpack(source: Path, tar: tarfile.TarFile, target: Path, check: Check) -> None:
     folders: set[str] = set()
+    left = source.stat().st_size
     for number, member in enumerate(tar):
         path = PurePosixPath(member.name)
         parts = [part for part in path.parts if part != "."]
@@ -125,8 +160,17 @@ def _unpack(source: Path, tar: tarfile.TarFile, target: Path, check: Check) -> N
                 hint=_list(source),
             )
         folders.add(parts[0] if len(parts) == 2 else "")
-        if len(folders) > 1 or (target / parts[-1]).exists():
+        if len(folders) > 1:
             raise Invalid(f"{source} holds more than one folder", hint=_list(source))
+        if (target / parts[-1]).exists():
+            raise Invalid(f"{source} holds {member.name} twice", hint=_list(source))
+        left -= member.size
+        if member.size < 0 or left < 0 or member.issparse():
+            raise Invalid(
+                f"{source} is no sound tar: {member.name} has {member.size} bytes, more than the"
+                " tar has",
+                hint=_list(source),
+            )
         _check_free(member.size, target)
         content = tar.extractfile(member)
         if content is None:
@@ -164,14 +208,18 @@ def _copy(root: Path, real: Path, target: Path, check: Check) -> tuple[int, ...]
 
 def _check_sizes(folder: Path, found: Sequence[Path], staging: Path) -> None:
     for path in found:
-        size, on_disk = path.stat().st_size, path.stat().st_blocks * 512
-        if size >= _HOLES_FROM_BYTES and on_disk < size // 2:
-            raise Invalid(
-                f"{path} has {size} bytes of which {on_disk} are on disk: it has holes, expected"
-                " a whole file",
-                hint=f"du -h --apparent-size {shlex.quote(str(path))}",
-            )
+        _check_holes(path)
     _check_free(sum(path.stat().st_size for path in found), staging)
+
+
+def _check_holes(path: Path) -> None:
+    size, on_disk = path.stat().st_size, path.stat().st_blocks * 512
+    if size >= _HOLES_FROM_BYTES and on_disk < size // 2:
+        raise Invalid(
+            f"{path} has {size} bytes of which {on_disk} are on disk: it has holes, expected"
+            " a whole file",
+            hint=f"du -h --apparent-size {shlex.quote(str(path))}",
+        )
 
 
 def _check_free(size: int, where: Path) -> None:

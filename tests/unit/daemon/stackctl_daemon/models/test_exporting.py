@@ -8,6 +8,7 @@ import pytest
 from stackctl.contracts.model import ModelEntry, ModelImport
 from stackctl.errors import Conflict, Invalid, ModelCorrupt
 from stackctl_daemon.models.store import Store
+from stackctl_daemon.models.sweeping import export_staging
 
 
 @pytest.fixture
@@ -100,3 +101,38 @@ def test_a_place_that_cannot_be_is_said(tmp_path: Path, store: Store, entry: Mod
         store.export(entry, tmp_path / "nowhere" / "out.tar")
 
     assert caught.value.hint == f"ls -lad {tmp_path / 'nowhere'}"
+
+
+@pytest.mark.parametrize("name", ["out.tar.gz", "out.tgz", "out.tar.xz", "out.zip"])
+def test_a_packed_target_is_told_to_be_plain(
+    tmp_path: Path, store: Store, entry: ModelEntry, name: str
+) -> None:
+    with pytest.raises(Invalid, match=r"expected a folder or a plain \.tar") as caught:
+        store.export(entry, tmp_path / name)
+
+    assert caught.value.hint == f"stackctl models export mine {tmp_path / 'out.tar'}"
+    assert not (tmp_path / name).exists()
+
+
+def test_the_store_itself_is_no_target(tmp_path: Path, store: Store, entry: ModelEntry) -> None:
+    (tmp_path / "link").symlink_to(store.root)
+    for target in (store.root / "other", tmp_path / "link" / "other", store.root / "mine" / "x"):
+        with pytest.raises(Invalid, match="where the models themselves are"):
+            store.export(entry, target)
+    assert [path.name for path in store.root.iterdir()] == ["mine"]
+
+
+def test_what_a_killed_export_left_is_swept_and_one_in_use_is_not(
+    tmp_path: Path, store: Store, entry: ModelEntry
+) -> None:
+    left, others = tmp_path / ".stackctl-export-abcd1234", tmp_path / ".stackctl-export-zyxw9876"
+    for folder, inside in ((left, "whole"), (others, "notes")):
+        folder.mkdir()
+        (folder / inside).write_text("x")
+    with export_staging(tmp_path) as used:
+        store.export(entry, tmp_path / "out")
+        assert used.exists()
+
+    assert not left.exists()
+    assert not used.exists()
+    assert (others / "notes").exists()

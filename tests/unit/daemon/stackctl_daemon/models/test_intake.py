@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,92 @@ def test_what_a_tar_lacks_is_said_of_the_tar(source: Path) -> None:
     path = _tar(source)
 
     assert refused(path).startswith(f"{path} has no missing.bin")
+
+
+def test_a_member_that_is_there_twice_is_named(source: Path) -> None:
+    path = _tar(source, member("m/model.onnx"))
+
+    assert f"{path} holds m/model.onnx twice" in refused(path)
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"X", b"L", b"K"])
+def test_an_extension_header_of_any_size_is_not_read(source: Path, kind: bytes) -> None:
+    """Behind it would be two gigabytes, which `tarfile` reads into memory at once."""
+    long = member("long", kind)
+    long.size = 2 << 30
+    path = source.parent / "bomb.tar"
+    path.write_bytes(long.tobuf() + bytes(10_240))
+    tracemalloc.start()
+    try:
+        assert "an extension header of 2147483648 bytes" in refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_tar_with_holes_is_refused(source: Path) -> None:
+    path = _tar(source)
+    os.truncate(path, 1 << 31)
+
+    assert "it has holes" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 30)},
+        {"GNU.sparse.size": str(1 << 30), "GNU.sparse.numblocks": "0"},
+        {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 30)},
+    ],
+    ids=["1.0", "0.0", "0.1"],
+)
+def test_a_member_with_holes_is_refused(source: Path, told: dict[str, str]) -> None:
+    sparse = member("m/weights.bin")
+    sparse.pax_headers, sparse.size = told, 512
+    path = source.parent / "sparse.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(sparse, io.BytesIO(b"1\n0\n1\n".ljust(512, b"\0")))
+
+    assert "has holes, expected whole files" in refused(path)
+
+
+def test_an_old_member_with_holes_is_refused(source: Path) -> None:
+    path = _tar(source, member("m/weights.bin", tarfile.GNUTYPE_SPARSE))
+
+    assert "m/weights.bin has holes" in refused(path)
+
+
+def test_members_of_more_bytes_than_the_tar_has_are_refused(source: Path) -> None:
+    big = member("m/weights.bin")
+    big.size = 1 << 30
+    path = source.parent / "big.tar"
+    path.write_bytes(big.tobuf() + bytes(1024))
+
+    assert "has 1073741824 bytes, more than the tar has" in refused(path)
+
+
+def test_extensions_of_extensions_without_end_are_refused(source: Path) -> None:
+    path = source.parent / "deep.tar"
+    path.write_bytes(member("deep", b"L").tobuf() * 20_000)
+
+    assert "is no sound tar" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "hint"),
+    [
+        ("m.tar.gz", b"\x1f\x8b\x08", "gunzip -k"),
+        ("m.tar", b"\x1f\x8b\x08", "gunzip -k"),
+        ("m.tar.xz", b"\xfd7zXZ\0", "unxz -k"),
+        ("m.tgz", b"BZh9", "bunzip2 -k"),
+    ],
+)
+def test_a_packed_tar_is_told_to_unpack_first(
+    source: Path, name: str, start: bytes, hint: str
+) -> None:
+    path = source.parent / name
+    path.write_bytes(start + bytes(2000))
+    with pytest.raises(Invalid, match="expected a folder or a plain tar") as caught:
+        take(path)
+
+    assert caught.value.hint == f"{hint} {path}"
