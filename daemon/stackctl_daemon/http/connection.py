@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         return self._task is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what only this peer waits for; a durable write under way goes on."""
+        """End what only this peer waits for; a durable write goes on, unless it ends with it."""
         self._disarm()
         if self._timer is not None:
             self._timer.cancel()
@@ -132,7 +132,8 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         self._writable.set()
         route = self._serving.route if self._serving is not None else None
-        if self._task is not None and (self._streaming or route is None or not route.durable):
+        goes_on = route is not None and route.durable and not route.ends_with_peer
+        if self._task is not None and (self._streaming or not goes_on):
             self._task.cancel()
         self._host.closed(self)
 

@@ -70,11 +70,13 @@ def routes(service: ModelService) -> list[Route]:
             "Take a model from a directory or a tar.",
             body=ModelImport, reply=ImportedModel, status=201,
             errors=(Conflict, Invalid, DiskFull), durable=True, timeout_s=600,
+            ends_with_peer=True,  # as after Ctrl-C: the copy ends, and leaves nothing
         ),
         Route(
             "models.export", "POST", "/v1/models/{name}/export", "admin", export,
             "Write a model to a folder or a tar that an import takes.",
             body=ModelExport, reply=ExportedModel, status=201,
             errors=(NotFound, Conflict, Invalid, DiskFull, ModelCorrupt), timeout_s=600,
+            ends_with_peer=True,
         ),
     ]  # fmt: skip

@@ -135,7 +135,9 @@ class ModelService:
         try:
             entry = await self._on_disk(lambda: self._entry(name))
         except ModelCorrupt as err:
-            return ModelVerification(name=name, ok=False, problems=[err.message])
+            return ModelVerification(
+                name=name, ok=False, problems=[err.message.partition(": ")[2]]
+            )
         problems = await self._bytes.run(lambda check: self._store.verify(entry, check=check))
         return ModelVerification(name=entry.name, ok=not problems, problems=problems)
 
