@@ -225,7 +225,8 @@ def _models(client: Client) -> Problems:
             found = client.models.verify(model.name)
             if not found.ok:
                 why = "; ".join(found.problems) or "its bytes are not the catalogue's"
-                verb = "remove" if model.problem else "pull"
+                # An older daemon tells no problem.
+                verb = "remove" if getattr(model, "problem", "") else "pull"
                 yield f"model {model.name}: {why}", f"stackctl models {verb} {model.name}"
     except (Unreachable, NotFound):
         return  # NotFound: its target has no models

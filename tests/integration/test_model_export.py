@@ -132,3 +132,21 @@ def test_requests_under_way_are_answered_before_their_model_is_removed(
     # Those that came first were computed, later ones are told that it is gone.
     assert set(answers) == {200, 404}
     assert stack.ok("GET", "/v1/models/running")["items"] == []
+
+
+def test_doctor_names_an_imported_model_whose_entry_is_damaged(
+    bare_stack: Stack, folder: Path
+) -> None:
+    stack = bare_stack
+    for name in ("tiny", "sound"):
+        stack.ok("POST", "/v1/models/import", {"name": name, "path": str(folder)})
+    (stack.home / "data" / "models" / "tiny" / "entry.toml").write_text("adapter = ")
+    found = stack.cli("doctor", "--json")
+    findings = [f for f in json.loads(found.stdout)["findings"] if f["check"] == "models"]
+
+    assert found.returncode == 3
+    assert [finding["fix"] for finding in findings] == ["stackctl models remove tiny"]
+    assert "tiny/entry.toml" in findings[0]["message"]
+    assert embed(stack, "sound")
+    assert stack.cli("models", "remove", "tiny").returncode == 0
+    assert stack.cli("doctor").returncode == 0
