@@ -283,7 +283,7 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         with opened(Path(request.path), self.root, check) as source:
             try:
-                return self._stage(request, source, staging, claimed, check, on_taken)
+                return self._stage(request, source, staging, claimed, check, on_taken=on_taken)
             except (Invalid, Conflict) as err:
                 if source == Path(request.path):
                     raise
@@ -326,6 +326,7 @@ class Store:
         staging: Path,
         claimed: Mapping[str, str],
         check: Check,
+        *,
         on_taken: Callable[[str], None],
     ) -> ModelEntry:
         description = read_description(source)
