@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,10 +22,8 @@ from stackctl.contracts.inference import RunningModel, UnloadedModel
 from stackctl.errors import Conflict, Failed, StackctlError
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.held_models import LoadedModel
-from stackctl_daemon.inference.leaving import Leaving, closed
 from stackctl_daemon.inference.placement import (
     Candidate,
-    InUse,
     NoRoom,
     Predictor,
     rank,
@@ -68,7 +67,6 @@ class Lifecycle:
         self._clock = clock
         self.terms = KeptTerms(workers, keep_alive_s=keep_alive_s, clock=clock)
         self.reclaim = Reclaim(workers, room_of=self._room, lock_of=self._lock, clock=clock)
-        self._leaving = Leaving(self.terms, predictor, clock)
         self._locks: dict[str, asyncio.Lock] = {}
         self._before: dict[tuple[str, str], int] = {}
         self._tasks = TaskOwner()
@@ -87,34 +85,21 @@ class Lifecycle:
 
     # -- making room ------------------------------------------------------------------------
 
-    async def admit(
-        self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True, wait: bool = False
-    ) -> None:
+    async def admit(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
         """Have a model wanted by a worker, once there is room for it.
 
         Raises:
-            InUse: there is none before a model is not used any more, and ``wait`` is false.
             NoRoom: there is none, and what could be unloaded would not make enough.
-            Overloaded: a model that was to make way is still used.
         """
-        while load.key not in worker.held.wanted or self._leaving.has(worker, load.key):
-            await self._leaving.stayed(worker, load.key)
-            try:
-                async with self._lock(worker):
-                    if load.key not in worker.held.wanted:
-                        await self._make_room(worker, load, evict=evict)
-                        self.terms.begin(worker, load)
-                        budget = self._budget_of(load, worker)
-                        worker.warm(msgspec.structs.replace(load, budget=budget))
-                        self._news.set()
-                        return
-            except InUse:
-                victim = self._leaving.choose(worker, load)
-                if not wait or victim is None:
-                    raise
-            else:
-                continue
-            await self._leaving.drained(worker, victim, load.name)
+        if load.key in worker.held.wanted:
+            return
+        async with self._lock(worker):
+            if load.key in worker.held.wanted:
+                return
+            await self._make_room(worker, load, evict=evict)
+            self.terms.begin(worker, load)
+            worker.warm(msgspec.structs.replace(load, budget=self._budget_of(load, worker)))
+            self._news.set()
 
     async def candidates(self, load: wire.Load) -> list[Candidate]:
         """Give every device as it is now, from a model's point of view."""
@@ -235,10 +220,6 @@ class Lifecycle:
                 continue
             victim = self._victim(worker)
             if not evict or not now.can_fit or victim is None:
-                if evict and now.needed <= now.free + now.slack + self._leaving.possible_bytes(
-                    worker, load
-                ):
-                    raise InUse(*refusal(load.name, [now]).args, hint="stackctl models ps")
                 raise refusal(load.name, [now])
             log.info("model_evicted model=%s device=%s", victim.load.name, worker.device.id)
             await self._unload(worker, victim.load)
@@ -307,7 +288,7 @@ class Lifecycle:
                 returned_bytes=0,
                 recycled=False,
             )
-        returned = await closed(worker, load.key, self._unload_timeout_s)
+        returned = await self._closed(worker, load.key)
         if worker.device.kind != "cpu":
             # The process's own pages say nothing of a GPU's memory: the device is asked.
             returned = max(0, before - await self._used(worker))
@@ -331,6 +312,27 @@ class Lifecycle:
             returned_bytes=returned,
             recycled=recycle,
         )
+
+    async def _closed(self, worker: WorkerHandle, key: str) -> int:
+        """Have a model closed that nobody uses; a process that does not do so is ended.
+
+        While it has something else to do it has as long as for that.
+        """
+        try:
+            return await asyncio.wait_for(worker.held.unload(key), self._unload_timeout_s)
+        except TimeoutError:
+            pass
+        limit_s = self._unload_timeout_s
+        if worker.queued or worker.held.opening or worker.held.tuning:
+            limit_s += worker.wedge_timeout_s
+            with suppress(TimeoutError):
+                await asyncio.wait_for(
+                    worker.held.until(lambda: key not in worker.held.closing),
+                    worker.wedge_timeout_s,
+                )
+        if key in worker.held.closing:
+            await worker.end(f"{key} was not closed in {limit_s:.0f} s")
+        return 0
 
     async def _used(self, worker: WorkerHandle) -> int:
         room = await self._room(worker)

@@ -37,10 +37,6 @@ class NoRoom(Conflict):
     """A device, or every one, lacks the memory for a model."""
 
 
-class InUse(NoRoom):
-    """There will be room once a model that is not pinned is not used any more."""
-
-
 class Measured(msgspec.Struct, frozen=True):
     """What loading a model took."""
 

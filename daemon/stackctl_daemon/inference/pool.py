@@ -19,7 +19,7 @@ from stackctl_daemon.inference.bodies import pack_inputs
 from stackctl_daemon.inference.held_models import DeviceFault, WorkerClosed
 from stackctl_daemon.inference.limits import Waiting
 from stackctl_daemon.inference.piece import Piece
-from stackctl_daemon.inference.placement import InUse, NoRoom
+from stackctl_daemon.inference.placement import NoRoom
 from stackctl_daemon.inference.worker_handle import WorkerHandle
 
 T = TypeVar("T")
@@ -32,13 +32,10 @@ _SPLIT_FROM = 4
 class Admit(Protocol):
     """Makes room for a model; see `Lifecycle.admit`."""
 
-    async def __call__(
-        self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True, wait: bool = False
-    ) -> None:
+    async def __call__(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
         """Have it wanted by the worker.
 
         Raises:
-            InUse: there will be room, and ``wait`` is false.
             NoRoom: there is none.
         """
 
@@ -218,12 +215,7 @@ class Pool:
         fault: DeviceFault | NoRoom | None = None
         fields, body = pack_inputs(task.inputs)
         weight = len(body) + sum(map(len, fields.get("texts", ()))) + len(task.inputs)
-        crowded: WorkerHandle | None = None
-        wait = False
-        while (workers := self.candidates(tried)) or crowded:
-            if not workers and crowded:
-                # Nowhere is room: the first place that will have some is waited for, once.
-                workers, crowded, wait = [crowded], None, True
+        while workers := self.candidates(tried):
             worker = workers[0]
             if len(workers) > 1:
                 worker = min(workers, key=lambda w: (w.avoided, w.load))
@@ -232,10 +224,8 @@ class Pool:
                 first = not any(task.load.key in other.models for other in self.workers)
                 worker.expected += weight
                 try:
-                    await self._make_room(worker, task.load, evict=first, wait=wait)
+                    await self._make_room(worker, task.load, evict=first)
                 except NoRoom as err:
-                    if isinstance(err, InUse) and not wait:
-                        crowded = crowded or worker
                     tried.add(worker.device.id)
                     fault = fault or err
                     continue

@@ -294,10 +294,8 @@ class InferenceService:
             err.model = task.load.name
             raise
 
-    async def _admit(
-        self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True, wait: bool = False
-    ) -> None:
-        await self.lifecycle.admit(worker, load, evict=evict, wait=wait)
+    async def _admit(self, worker: WorkerHandle, load: wire.Load, *, evict: bool = True) -> None:
+        await self.lifecycle.admit(worker, load, evict=evict)
 
     async def _lookup(self, model: str) -> _Known:
         name = self._settings.default_model if model == "default" else model
