@@ -315,8 +315,12 @@ class WorkerHandle:
 
     def _blame_device(self, message: str) -> None:
         """Leave the device alone for a while, longer every time."""
+        # Every model that a lost device held tells the same loss.
+        told = bool(self.problem) and self._clock() < self._retry_at
         self.problem = f"{self.device.id}: {message}"
         self.state = "failed"
+        if told:
+            return
         self._retry_at = self._clock() + min(FIRST_RETRY_S * 2**self._blames, LAST_RETRY_S)
         self._blames = min(self._blames + 1, 16)
 

@@ -29,7 +29,7 @@ from stackctl_daemon.inference.memory import HostMeter
 from stackctl_daemon.inference.placement import Measured, Predictor
 from stackctl_daemon.inference.pool import Pool, Task
 from stackctl_daemon.inference.state_file import StateFile
-from stackctl_daemon.inference.worker_handle import WorkerHandle
+from stackctl_daemon.inference.worker_handle import FIRST_RETRY_S, WorkerHandle
 from stackctl_daemon.inference.worker_process import Spawn, WorkerProcess, spawn
 
 WAIT_S = 60.0
@@ -330,5 +330,26 @@ def test_a_list_that_waits_when_the_worker_is_closed_gets_an_error(tmp_path: Pat
             with pytest.raises(WorkerClosed, match="cpu:0 was closed"):
                 await ask(pool, load, 1)
             assert pool.queued == 0
+
+    asyncio.run(run())
+
+
+def test_a_loss_that_every_model_of_a_device_tells_is_one_loss() -> None:
+    async def run() -> None:
+        now = 100.0
+        worker = WorkerHandle(
+            Device(id="cpu:0", kind="cpu", name="cpu"),
+            batch_tokens=16,
+            on_batch=lambda device, batch: None,
+            clock=lambda: now,
+        )
+        for name in ("a", "b", "c", "d", "e"):
+            worker.held.hear(wire.LoadFailed(f"{name}@1", name, "GPU is lost", "", True))
+
+        assert worker.retry_in_s == FIRST_RETRY_S
+        now += FIRST_RETRY_S
+        assert worker.sound
+        worker.held.hear(wire.LoadFailed("a@1", "a", "GPU is lost", "", True))
+        assert worker.retry_in_s == 2 * FIRST_RETRY_S
 
     asyncio.run(run())
