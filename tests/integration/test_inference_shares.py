@@ -10,6 +10,7 @@ import pytest
 from inference_stack import Sink, busy, direct, sentences, with_service
 from waiting import until_on_loop
 
+from stackctl.contracts.inference import LoadRequest
 from stackctl.errors import NotFound, Overloaded, TimedOut
 from stackctl_daemon.inference.ask import Ask
 from stackctl_daemon.inference.service import InferenceService
@@ -150,7 +151,7 @@ def test_no_text_gives_no_vector(store: ModelService) -> None:
 
 def test_a_list_above_its_models_limit_is_let_in_beside_others(store: ModelService) -> None:
     async def body(service: InferenceService, sink: Sink) -> None:
-        await service._limit("minilm", 8, None)
+        await service.control.load("minilm", LoadRequest(max_queued=8))
         await service.embed_texts(["warm"], model="minilm")
         over = False
 
