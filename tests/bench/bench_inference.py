@@ -162,6 +162,7 @@ def measure_cells(
                     seconds=options.seconds, items=1, cpu=server.cpu_s,
                 )
             )  # fmt: skip
+            server.settle()
             after = raw.measure(cell.tokens, options.raw_seconds)
             raw_before = {cell.tokens: after}
             found[cell].append(

@@ -24,6 +24,9 @@ from stackctl_daemon.models.bert_graph import PADDED_FILE, build_graph
 HERE = Path(__file__).parent
 INSTALL_TIMEOUT_S = 600.0
 START_TIMEOUT_S = 120.0
+SETTLE_TIMEOUT_S = 15.0
+_RESTS = 0.1
+"""Of a core."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 ENVIRONMENTS = {
@@ -66,6 +69,15 @@ class Server:
     def cpu_s(self) -> float:
         """Give the CPU time of the process, its descendants, and those that it waited for."""
         return sum(_cpu_s(pid) for pid in tree(self.pid))
+
+    def settle(self) -> None:
+        """Wait until it rests: a server that goes on for clients that left slows what is next."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        before, used = self.cpu_s(), 1.0
+        while used > _RESTS and time.monotonic() < deadline:
+            time.sleep(0.25)
+            now = self.cpu_s()
+            before, used = now, (now - before) / 0.25
 
 
 def tree(root: int) -> list[int]:
