@@ -6,7 +6,8 @@ Never starts the daemon, never prints an error, never imports Typer: a shell is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 TIMEOUT_S = 0.15
 ROUTES = {
@@ -25,7 +26,7 @@ def complete(arguments: Sequence[str]) -> None:
     sys.stdout.writelines(f"{name}\n" for name in names if name.isprintable())
 
 
-def _names(kind: str) -> list[str]:
+def _names(kind: str) -> Iterable[str]:
     if kind == "commands":
         # By name: this layer lies below the commands, and the index is data.
         from importlib import import_module
@@ -40,6 +41,13 @@ def _names(kind: str) -> list[str]:
     path, field = ROUTES[kind]
     try:
         reply = Transport(timeout_s=TIMEOUT_S).request("GET", path)
-        return [getattr(item, field) for item in reply.items]
+        return {name for item in reply.items for name in _names_of(item, field)}
     except (StackctlError, OSError, AttributeError, ValueError):
         return []
+
+
+def _names_of(item: Any, field: str) -> set[str]:
+    """Give what a thing may be called: a model also by its aliases and its versions' name."""
+    name: str = getattr(item, field)
+    aliases: list[str] | None = getattr(item, "aliases", None)
+    return {name} if aliases is None else {name, name.partition(":")[0], *aliases}

@@ -108,7 +108,7 @@ def rows(task: str, found: Sequence[Answer]) -> Iterator[list[Any]]:
 
 
 def bare(task: str, found: Sequence[Answer]) -> Iterator[str]:
-    """Give the answers alone: texts, labels, the best document first."""
+    """Give the answers alone: texts, labels, numbers of a vector, the best document first."""
     if task == "rerank":
         yield from (answer.label for _, answer in ranked(found))
         return
@@ -119,6 +119,9 @@ def bare(task: str, found: Sequence[Answer]) -> Iterator[str]:
             yield answer.value.label
         elif task == "voice-activity":
             yield from (f"{s.start_s} {s.end_s}" for s in answer.value.segments)
+        else:
+            for array in answer.tensors.values():
+                yield " ".join(map(repr, npy.numbers(array)))
 
 
 def save(path: str, reply: RunReply, found: Sequence[Answer]) -> str:

@@ -90,6 +90,7 @@ class Lifecycle:
 
         Raises:
             NoRoom: there is none, and what could be unloaded would not make enough.
+            RoomInUse: it would, once it is not used any more.
         """
         if load.key in worker.held.wanted:
             return
@@ -250,12 +251,11 @@ class Lifecycle:
             for key, other in worker.held.wanted.items()
             if key not in worker.models and key != load.key
         )
-        reclaimable = sum(
-            m.memory_bytes for m in worker.models.values() if self._may_go(worker, m)
-        )
+        reclaimable = sum(m.memory_bytes for m in self._evictable(worker))
+        in_use = sum(m.memory_bytes for m in self._unpinned(worker)) - reclaimable
         need, room = self.predictor.need(load, kind), await self._room(worker)
         slack = slack_bytes(worker, room)
-        return Candidate(worker, room, need, opening, reclaimable, slack)
+        return Candidate(worker, room, need, opening, reclaimable, slack, in_use)
 
     async def _room(self, worker: WorkerHandle) -> Room | None:
         loop = asyncio.get_running_loop()
@@ -266,13 +266,16 @@ class Lifecycle:
             log.warning("device_silent device=%s error=%s", worker.device.id, err)
             return None
 
-    def _may_go(self, worker: WorkerHandle, model: LoadedModel) -> bool:
-        terms = self.terms.of(worker, model.load.key)
-        return not terms.pinned and not worker.in_use(model.load.key)
+    def _unpinned(self, worker: WorkerHandle) -> list[LoadedModel]:
+        models = worker.models.values()
+        return [m for m in models if not self.terms.of(worker, m.load.key).pinned]
+
+    def _evictable(self, worker: WorkerHandle) -> list[LoadedModel]:
+        return [m for m in self._unpinned(worker) if not worker.in_use(m.load.key)]
 
     def _victim(self, worker: WorkerHandle) -> LoadedModel | None:
         """The model that was not asked for the longest."""
-        free = [m for m in worker.models.values() if self._may_go(worker, m)]
+        free = self._evictable(worker)
         return min(free, key=lambda m: m.used_at, default=None)
 
     async def _unload(self, worker: WorkerHandle, load: wire.Load) -> UnloadedModel:

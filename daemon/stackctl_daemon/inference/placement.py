@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from stackctl.contracts.inference import DeviceVerdict
-from stackctl.errors import Conflict
+from stackctl.errors import Conflict, Overloaded
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.held_models import LoadedModel
 from stackctl_daemon.inference.ports import Room
@@ -31,10 +31,18 @@ WORKER_BYTES = 60_000_000
 
 REPLICA_BYTES = 16_000_000
 """What one more replica computes with, before it was measured (MiniLM, 512 tokens: 8 to 14 MB)."""
+RETRY_S = 1.0
+"""When to ask again for the room of models that are in use: most answers take less."""
 
 
 class NoRoom(Conflict):
     """A device, or every one, lacks the memory for a model."""
+
+
+class RoomInUse(NoRoom):
+    """There is room once models that are not pinned are not used any more: ask again."""
+
+    code, exit_code, status = Overloaded.code, Overloaded.exit_code, Overloaded.status
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -154,6 +162,8 @@ class Candidate:
     """Bytes of models that may be evicted."""
     slack: int = 0
     """Bytes that its worker holds without a model that needs them."""
+    in_use: int = 0
+    """Bytes of models that may be evicted once nobody uses them."""
 
     @property
     def needed(self) -> int:
@@ -176,6 +186,11 @@ class Candidate:
     def can_fit(self) -> bool:
         """It fits when all that may be evicted is, and its worker gave back what it can."""
         return self.needed <= self.free + self.reclaimable + self.slack
+
+    @property
+    def will_fit(self) -> bool:
+        """It fits when, besides, what is in use now has ended."""
+        return self.needed <= self.free + self.reclaimable + self.slack + self.in_use
 
 
 def rank(candidates: Sequence[Candidate], key: str) -> list[Candidate]:
@@ -211,9 +226,12 @@ def refusal(name: str, candidates: Sequence[Candidate]) -> NoRoom:
     told = "; ".join(
         f"{c.worker.device.id}: needs {_mb(c.needed)}, {_free(c)}" for c in candidates
     )
-    return NoRoom(
-        f'no device has room for model "{name}": {told or "there is no device"}',
+    error = RoomInUse if any(c.room and c.will_fit for c in candidates) else NoRoom
+    waits = " until others are not used any more" if error is RoomInUse else ""
+    return error(
+        f'no device has room for model "{name}"{waits}: {told or "there is no device"}',
         hint=f"stackctl models why {name}",
+        retry_after_s=RETRY_S if error is RoomInUse else None,
     )
 
 

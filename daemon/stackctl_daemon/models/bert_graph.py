@@ -16,14 +16,13 @@ Source: Devlin et al. 2019; `modeling_bert.py` of transformers for the names of 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stackctl.errors import Invalid
 from stackctl_daemon.models import onnx_wire as wire
+from stackctl_daemon.models.durable_file import holds, replace
 from stackctl_daemon.models.safetensors import TensorSlice, read_header
 
 GRAPH_VERSION = 2
@@ -77,27 +76,6 @@ def _expected(directory: Path) -> dict[str, bytes]:
         PADDED_FILE: encode_graph(config, tensors, make=PaddedBuilder),
         GRAPH_FILE: encode_graph(config, tensors),
     }
-
-
-def holds(file: Path, data: bytes) -> bool:
-    """Tell whether a file has these bytes."""
-    try:
-        return file.stat().st_size == len(data) and file.read_bytes() == data
-    except FileNotFoundError:
-        return False
-
-
-def replace(file: Path, data: bytes) -> None:
-    """Write a derived file in one durable step."""
-    handle, name = tempfile.mkstemp(prefix=".graph-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def encode_graph(

@@ -19,7 +19,8 @@ import numpy as np
 
 from stackctl.errors import Invalid
 from stackctl_daemon.models import onnx_wire as wire
-from stackctl_daemon.models.bert_graph import Builder, encode_graph, holds, replace
+from stackctl_daemon.models.bert_graph import Builder, encode_graph
+from stackctl_daemon.models.durable_file import holds, replace
 from stackctl_daemon.models.safetensors import read_header
 
 GRAPH_FILE = "graph-int8-v2.onnx"

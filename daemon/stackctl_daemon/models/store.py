@@ -8,7 +8,6 @@ owner runs it in an executor.
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import tempfile
@@ -33,6 +32,7 @@ from stackctl_daemon.models.bert_int8_graph import WEIGHTS_FILE as INT8_WEIGHTS
 from stackctl_daemon.models.bert_int8_graph import build_int8_graph, int8_problem
 from stackctl_daemon.models.catalogue import check_alias, check_name, read_entry, to_toml
 from stackctl_daemon.models.download import disk_error, hash_file
+from stackctl_daemon.models.durable_file import replace
 from stackctl_daemon.models.exporting import export
 from stackctl_daemon.models.fetch import sync_directory
 from stackctl_daemon.models.importing import (
@@ -167,7 +167,7 @@ class Store:
                 problems.append(f"{item.name} has sha256 {digest}, expected {item.sha256}")
         if known != seen:
             with suppress(FileNotFoundError):
-                _write(directory / _MARKER, msgspec.json.encode(known))
+                replace(directory / _MARKER, msgspec.json.encode(known))
         recipe = _RECIPES.get(entry.architecture)
         if not problems and not trust_marker and recipe:
             problem = recipe.problem(directory)
@@ -344,8 +344,8 @@ class Store:
             if recipe := _RECIPES.get(entry.architecture):
                 recipe.build(staging)
             known = {file.name: _hashed(staging / file.name, file.sha256) for file in entry.files}
-            _write(staging / _MARKER, msgspec.json.encode(known))
-            _write(staging / ENTRY, to_toml(entry).encode())
+            replace(staging / _MARKER, msgspec.json.encode(known))
+            replace(staging / ENTRY, to_toml(entry).encode())
             staging.chmod(0o755)
         except OSError as err:
             raise disk_error(err, staging) or err from err
@@ -389,16 +389,3 @@ def _check_aliases(
 
 def _stats(files: list[Path]) -> list[tuple[int, int]]:
     return [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Replace a small file in one durable step."""
-    handle, name = tempfile.mkstemp(prefix=".write-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -11,14 +11,13 @@ Source: Radford et al. 2022; `whisper/model.py` of openai-whisper for the order 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from stackctl.errors import Invalid
 from stackctl_daemon.models import onnx_wire as wire
 from stackctl_daemon.models.ctranslate2_file import CTranslate2File, read_ctranslate2
+from stackctl_daemon.models.durable_file import holds, replace
 from stackctl_daemon.models.whisper_layers import PACKED, Layers
 
 GRAPH_VERSION = 1
@@ -43,8 +42,8 @@ def build_whisper(directory: Path) -> Path:
         Invalid: the file is not a Whisper model, or its weights are not floats.
     """
     for name, data in _expected(directory).items():
-        if not _holds(directory / name, data):
-            _replace(directory / name, data)
+        if not holds(directory / name, data):
+            replace(directory / name, data)
     return directory / ENCODER_FILE
 
 
@@ -55,7 +54,7 @@ def whisper_problem(directory: Path) -> str:
         Invalid: as `build_whisper`.
     """
     for name, data in _expected(directory).items():
-        if (directory / name).exists() and not _holds(directory / name, data):
+        if (directory / name).exists() and not holds(directory / name, data):
             return f"{name} is not what the model's files make; the next use makes it anew"
     return ""
 
@@ -76,25 +75,6 @@ def encode_whisper(source: CTranslate2File, *, file: str = WEIGHTS) -> dict[str,
 
 def _expected(directory: Path) -> Mapping[str, bytes]:
     return encode_whisper(read_ctranslate2(directory / WEIGHTS))
-
-
-def _holds(file: Path, data: bytes) -> bool:
-    try:
-        return file.stat().st_size == len(data) and file.read_bytes() == data
-    except FileNotFoundError:
-        return False
-
-
-def _replace(target: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=".graph-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(target)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 class _Encoder(Layers):

@@ -294,7 +294,7 @@ class _Site:
             if model.name.partition(":")[0] == entry.family and model.state != "absent"
         ]
         own = _version(entry)
-        return [version for version in found if version != own] + [own]
+        return [version for version in dict.fromkeys(found) if version != own] + [own]
 
 
 _PROTOCOLS_OWN = frozenset({

@@ -97,7 +97,7 @@ def test_texts_and_options_reach_the_model(
     assert "4 tokens" in err
     assert cli("minilm", "a", "--plain")[1] == "0.0\t1.0\n"
     assert json.loads(cli("minilm", "a", "--json")[1])["items"][0]["vector"] == [0.0, 1.0]
-    assert cli("minilm", "a", "--quiet")[1] == ""
+    assert cli("minilm", "a", "--quiet")[1] == "0.0 1.0\n"
     file = tmp_path / "v.npy"
     assert "wrote 1 x 2 <f4" in cli("minilm", "a", "--output", str(file))[2]
     assert file.read_bytes().startswith(b"\x93NUMPY")

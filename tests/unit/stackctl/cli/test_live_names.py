@@ -22,7 +22,20 @@ def test_live_names_come_from_the_daemon(
         for kind in ("models", "collections", "jobs"):
             complete([kind, ""])
 
-    assert capsys.readouterr().out == "all-minilm-l6-v2\ndefault\nj1\n"
+    assert capsys.readouterr().out == "all-minilm-l6-v2\nminilm\ndefault\nj1\n"
+
+
+def test_a_model_is_offered_by_the_name_of_its_versions_and_by_aliases(
+    own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ControlServer(own_home / "run" / "stackctld.sock") as server:
+        script(server)
+        [model] = server.routes["GET", "/v1/models"]["items"]
+        versions = [{**model, "name": f"mine:{n}", "aliases": ["best"]} for n in (1, 2)]
+        server.routes["GET", "/v1/models"] = {"items": versions}
+        complete(["models", ""])
+
+    assert capsys.readouterr().out == "best\nmine\nmine:1\nmine:2\n"
 
 
 @pytest.mark.parametrize("arguments", [["models", ""], ["nonsense", "x"], [], ["jobs"]])

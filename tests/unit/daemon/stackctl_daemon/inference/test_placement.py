@@ -22,7 +22,13 @@ from stackctl_daemon.devices.simulated import SimulatedBackend, SimulatedDevice
 from stackctl_daemon.inference import protocol as wire
 from stackctl_daemon.inference.adapters.base import Input
 from stackctl_daemon.inference.ask import Ask
-from stackctl_daemon.inference.placement import REPLICA_BYTES, Measured, NoRoom, Predictor
+from stackctl_daemon.inference.placement import (
+    REPLICA_BYTES,
+    Measured,
+    NoRoom,
+    Predictor,
+    RoomInUse,
+)
 from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.inference.state_file import StateFile
 
@@ -177,6 +183,26 @@ def test_what_cannot_fit_is_refused_and_evicts_nothing(tmp_path: Path) -> None:
             await rig.ask("fourth")
 
         assert rig.held() == {"cuda:0": {"first", "second", "third"}}
+
+    rig(tmp_path, body, gpu(0))
+
+
+def test_room_that_is_only_in_use_is_had_by_asking_again(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        for name in ("first", "second"):
+            await rig.load(name, pinned=True)
+        await rig.load("third")
+        rig.devices["cuda:0"].fault = "hang"
+        busy = asyncio.ensure_future(rig.ask("third"))
+        worker = rig.service.pool.workers[0]
+        await until_on_loop(lambda: any(worker.in_use(key) for key in worker.held.wanted))
+        with pytest.raises(RoomInUse, match="until others are not used any more") as refused:
+            await rig.ask("fourth")
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+
+        assert (refused.value.code, refused.value.status) == ("overloaded", 429)
+        assert (refused.value.retry_after_s or 0) > 0
 
     rig(tmp_path, body, gpu(0))
 
