@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-EventKind = Literal["request", "inference", "job", "user"]
+EventKind = Literal[
+    "request", "inference", "job", "user", "container", "device", "audit", "span", "metric", "log"
+]
+"""The last three are what OpenTelemetry sends."""
 Outcome = Literal["ok", "error"]
 
 
