@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
 
 from stackctl.client.transport import Transport
 
 if TYPE_CHECKING:
+    from stackctl.contracts.analytics import EventPage, QueryResult
     from stackctl.contracts.event import EventAck, Summary
 
 
@@ -26,3 +28,17 @@ class AnalyticsCalls:
         """Counts, errors and quantiles of the last ``window_s`` seconds."""
         path = f"/v1/analytics/summary?window_s={window_s:g}"
         return cast("Summary", self._transport.request("GET", path))
+
+    def query(self, **query: Any) -> QueryResult:
+        """Answer a typed question; fields as in `stackctl.contracts.analytics.Query`."""
+        return cast("QueryResult", self._transport.request("POST", "/v1/analytics/query", query))
+
+    def sql(self, sql: str, *, limit: int = 1000, timeout_s: float = 10.0) -> QueryResult:
+        """Answer one SELECT; it can neither write nor read files."""
+        body = {"sql": sql, "limit": limit, "timeout_s": timeout_s}
+        return cast("QueryResult", self._transport.request("POST", "/v1/analytics/sql", body))
+
+    def events(self, *, after_seq: int = -1, limit: int = 100, kind: str = "") -> EventPage:
+        """Events behind a number, oldest first; after -1 the last ``limit`` of them."""
+        query = urlencode({"after_seq": after_seq, "limit": limit, "kind": kind})
+        return cast("EventPage", self._transport.request("GET", f"/v1/analytics/events?{query}"))

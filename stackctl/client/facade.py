@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stackctl.client.analytics import AnalyticsCalls
 from stackctl.client.devices import DeviceCalls
+from stackctl.client.insights import InsightCalls
 from stackctl.client.jobs import JobCalls
 from stackctl.client.models import ModelCalls
 from stackctl.client.search import SearchCalls
@@ -25,3 +26,4 @@ class Client:
         self.devices = DeviceCalls(self.transport)
         self.search = SearchCalls(self.transport)
         self.analytics = AnalyticsCalls(self.transport)
+        self.insights = InsightCalls(self.transport)
