@@ -117,7 +117,7 @@ def decode_compressed(
                     f"the {name} file is cut short: {found.size / rate:.2f} of {declared:.2f} s"
                     " are there"
                 )
-    except (av.FFmpegError, ValueError, OverflowError) as err:
+    except (av.error.FFmpegError, ValueError, OverflowError) as err:
         where = f"after {position[0]:.1f} s" if position[0] else "in its headers"
         raise Invalid(f"the {name} file is damaged or cut short {where}: {_reason(err)}") from err
     yield found

@@ -141,8 +141,7 @@ class Transcription(Sounds, Decoding):
             heard = self._decoder.listen(sound.samples[begin : begin + window * _STEP_SAMPLES])
             first = self._decoder.begin(heard) if self._looks_first(sound) else None
             if first is not None and not language:
-                codes = self._vocabulary.languages
-                language = max(codes, key=lambda code: float(first[codes[code]]))
+                language = self._likeliest(first)
             sound = sound._replace(language=language)
             decoded = self._say(heard, sound, at, first)
             found, texts, moved = self._window(decoded, at, size)
@@ -181,6 +180,11 @@ class Transcription(Sounds, Decoding):
                     }
                 )
         return spans, texts, moved
+
+    def _likeliest(self, first: FloatArray) -> str:
+        """Give the language whose token is the most probable."""
+        codes = self._vocabulary.languages
+        return max(codes, key=lambda code: float(first[codes[code]]))
 
     def _looks_first(self, sound: _Sound) -> bool:
         """Tell whether more follows the start than the text: then it is looked at by itself."""
