@@ -127,6 +127,10 @@ class Pool:
         gpus = [worker for worker in sound if worker.device.kind == "cuda"]
         return gpus or sound or left
 
+    def _recovered(self, failed: set[str]) -> list[WorkerHandle]:
+        """Give the devices that failed a request once and have no fault any more."""
+        return [w for w in self.workers if w.device.id in failed and w.sound]
+
     async def drained(self, name: str, timeout_s: float) -> None:
         """Wait until no input of a model waits or is computed.
 
@@ -212,10 +216,11 @@ class Pool:
 
     async def _run_whole(self, task: Task) -> Outcome:
         tried: set[str] = set()
+        failed: set[str] = set()
         fault: DeviceFault | NoRoom | None = None
         fields, body = pack_inputs(task.inputs)
         weight = len(body) + sum(map(len, fields.get("texts", ()))) + len(task.inputs)
-        while workers := self.candidates(tried):
+        while workers := self.candidates(tried) or self._recovered(failed):
             worker = workers[0]
             if len(workers) > 1:
                 worker = min(workers, key=lambda w: (w.avoided, w.load))
@@ -227,6 +232,7 @@ class Pool:
                     await self._make_room(worker, task.load, evict=first)
                 except NoRoom as err:
                     tried.add(worker.device.id)
+                    failed.discard(worker.device.id)
                     fault = fault or err
                     continue
                 finally:
@@ -248,6 +254,8 @@ class Pool:
                 answer, data = await worker.run(piece)
                 return Outcome(worker, answer, data)
             except DeviceFault as err:
+                # A second fault under one request is the end of it, so that this ends.
+                failed ^= {worker.device.id}
                 tried.add(worker.device.id)
                 fault = err  # says more than a lack of room elsewhere
         raise fault or Failed("no device can compute", hint="stackctl devices")

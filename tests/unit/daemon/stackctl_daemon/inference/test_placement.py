@@ -31,6 +31,7 @@ from stackctl_daemon.inference.placement import (
 )
 from stackctl_daemon.inference.service import InferenceService
 from stackctl_daemon.inference.state_file import StateFile
+from stackctl_daemon.inference.worker_handle import FIRST_RETRY_S
 
 MODEL_BYTES = 300_000_000
 GPU_BYTES = 1_000_000_000
@@ -242,6 +243,21 @@ def test_a_lost_device_is_left_and_used_again_when_it_is_back(tmp_path: Path) ->
         assert rig.service.problems() == []
 
     rig(tmp_path, body, gpu(0), gpu(1))
+
+
+def test_devices_lost_one_after_the_other_under_a_request_do_not_fail_it(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        first, second = rig.service.pool.workers
+        rig.devices["cuda:0"].fault = "lost"
+        call = asyncio.ensure_future(rig.ask("first"))
+        await until_on_loop(lambda: first.problem and second.load)
+        rig.devices["cuda:0"].fault = ""
+        await until_on_loop(lambda: first.sound)
+        rig.devices["cuda:1"].fault = "lost"
+
+        assert await call == "cuda:0"
+
+    rig(tmp_path, body, gpu(0), gpu(1, service_s=FIRST_RETRY_S + 0.5))
 
 
 def test_all_devices_lost_is_an_error_that_ends_when_one_is_back(tmp_path: Path) -> None:
