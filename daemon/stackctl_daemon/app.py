@@ -53,6 +53,7 @@ class App:
         """Where the API's port is; empty where it is off."""
         self.areas: list[Area] = []
         self.analytics: Any = None  # Any: areas are imported only where they are built
+        self.otlp: Any = None
         self.devices: Any = None
         self.search: Any = None
         self._data = paths.data_dir()
@@ -125,11 +126,22 @@ class App:
             return LogSink()
         # Deferred: areas are imported only by the targets that run them.
         from stackctl_daemon.analytics import routes
+        from stackctl_daemon.analytics.otlp import routes as otlp
+        from stackctl_daemon.analytics.otlp.receiver import Receiver
         from stackctl_daemon.analytics.service import AnalyticsService
 
         service = self.analytics = AnalyticsService(self.settings.analytics, self._data)
+        self.otlp = Receiver(service)
         area = _area("analytics", service)
-        self._add(area, routes.routes(service))
+
+        async def close() -> None:
+            await self.otlp.close()
+            await service.close()
+
+        area.on_close = close
+        self._add(area, [*routes.routes(service), *otlp.routes(self.otlp)])
+        self.registry.shapes += otlp.SHAPES
+        self.api.shapes += otlp.API_SHAPES
         return AreaSink(area, service)
 
     def _build_inference(self, probe: bool) -> Any:

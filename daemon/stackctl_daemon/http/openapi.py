@@ -126,7 +126,9 @@ def _operation(route: Route, by_type: dict[type, Schema]) -> Schema:
         }
     elif route.raw:
         schema = {"type": "object"} if route.raw in (JSON, FORM) else {}
-        operation["requestBody"] = {"content": {route.raw: {"schema": schema}}}
+        content: Schema = {route.raw: {"schema": schema}}
+        content |= {kind: {"schema": {"type": "object"}} for kind in route.also_raw}
+        operation["requestBody"] = {"content": content}
     return operation
 
 
