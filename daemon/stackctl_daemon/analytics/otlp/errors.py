@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from stackctl.errors import StackctlError
+from stackctl.errors import Failed, StackctlError
 from stackctl_daemon.analytics.otlp import decode
 from stackctl_daemon.http.registry import ErrorShape
 
@@ -41,7 +41,7 @@ class RpcStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class NotNow(StackctlError):
+class NotNow(Failed):
     """The records could not be stored, and may be sent again; what stood before says why."""
 
     status = 503

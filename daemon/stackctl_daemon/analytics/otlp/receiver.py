@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from stackctl.contracts.event import Event
-from stackctl.errors import DiskFull, Failed, Overloaded
+from stackctl.errors import Failed, Overloaded
 from stackctl_daemon.analytics.otlp import decode, logs, metrics, spans
 from stackctl_daemon.analytics.otlp.decode import Signal
 from stackctl_daemon.analytics.otlp.errors import not_now
@@ -74,7 +74,7 @@ class Receiver:
         try:
             async with self._turn:
                 return await self._store(signal, kind, coding, body, uid)
-        except (DiskFull, Failed) as err:
+        except Failed as err:
             raise not_now(err) from err
         finally:
             self._waiting -= 1

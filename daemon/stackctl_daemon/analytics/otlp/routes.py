@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from stackctl.errors import Failed
 from stackctl_daemon.analytics.otlp import decode
 from stackctl_daemon.analytics.otlp.decode import Signal
 from stackctl_daemon.analytics.otlp.errors import ERRORS, NotNow
@@ -59,7 +58,7 @@ def _route(
         also_raw=(decode.JSON,),
         encodings=("gzip",),
         also_replies=(decode.PROTOBUF,),
-        errors=(decode.UnsupportedType, NotNow, Failed),
+        errors=(decode.UnsupportedType, NotNow),
         errors_as=ERRORS,
         listeners=listeners,
         max_body_bytes=decode.MAX_BYTES,
