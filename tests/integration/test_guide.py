@@ -97,7 +97,7 @@ def test_every_program_of_the_telemetry_page_runs() -> None:
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))
 def test_every_setting_in_the_guide_exists(page: str) -> None:
     for block in _blocks(page, "toml"):
-        assert msgspec.convert(tomllib.loads(block), Settings)
+        msgspec.convert(tomllib.loads(block), Settings)  # raises where one does not
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))

@@ -7,7 +7,6 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
@@ -232,7 +231,37 @@ def test_a_hundred_thousand_points_are_counted_exactly(port: Port) -> None:
     assert sorted(row["attributes"]["value"] for row in found) == list(range(100_000))
 
 
-def test_the_control_socket_takes_json_too(port: Port, tmp_path: Path) -> None:
+def test_what_was_acknowledged_survives_kills_and_is_there_once(port: Port) -> None:
+    """A client that sends until it is told 200, across two kills of the daemon."""
+    acknowledged: set[str] = set()
+    kills = {7, 15}
+    for batch in range(24):
+        ids = [f"{batch * 100 + n + 1:016x}" for n in range(100)]
+        spans = [
+            {
+                "traceId": "ab" * 16,
+                "spanId": i,
+                "name": "s",
+                "startTimeUnixNano": str(time.time_ns()),
+            }
+            for i in ids
+        ]
+        body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+        assert port.stack.ok("POST", "/otlp/v1/traces", body) == {}
+        acknowledged |= set(ids)
+        if batch in kills:
+            port.stack.kill9()
+            port.stack.start()
+            # The answer might have been lost: it is sent again.
+            port.stack.ok("POST", "/otlp/v1/traces", body)
+
+    found = port.events("kind = 'span'")
+
+    assert len(found) == 2400
+    assert {row["attributes"]["span_id"] for row in found} == acknowledged
+
+
+def test_the_control_socket_takes_json_too(port: Port) -> None:
     span = {
         "traceId": "5B8EFFF798038103D269B633813FC60C",
         "spanId": "EEE19B7EC3C1B174",
@@ -254,6 +283,16 @@ def test_the_control_socket_takes_json_too(port: Port, tmp_path: Path) -> None:
     assert row["attributes"]["n"] == 9007199254740993
 
 
+def _nested(number: int, data: bytes) -> bytes:
+    """Give a field of a message, as protobuf writes it."""
+    size, left = bytearray(), len(data)
+    while left > 0x7F:
+        size.append(left & 0x7F | 0x80)
+        left >>= 7
+    size.append(left)
+    return bytes([number << 3 | 2]) + bytes(size) + data
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "headers", "status"),
     [
@@ -265,7 +304,10 @@ def test_the_control_socket_takes_json_too(port: Port, tmp_path: Path) -> None:
         (b"x", PROTOBUF, {"Content_Encoding": "br"}, 415),
         (b"no gzip", PROTOBUF, {"Content_Encoding": "gzip"}, 400),
         (gzip.compress(bytes(64 << 20)), PROTOBUF, {"Content_Encoding": "gzip"}, 413),
-        (bytes(21 << 20), PROTOBUF, {}, 413),
+        (bytes(17 << 20), PROTOBUF, {}, 413),
+        # A body of two bytes a span would take a hundred times its size.
+        (_nested(1, _nested(2, b"\x12\x00" * 1_000_000)), PROTOBUF, {}, 413),
+        (b'{"resourceSpans":[' + b"{}," * 2_000_001 + b"{}]}", "application/json", {}, 413),
         (b"", PROTOBUF, {"Authorization": "Bearer wrong"}, 401),
     ],
 )

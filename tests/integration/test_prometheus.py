@@ -86,9 +86,9 @@ def test_counters_never_fall_and_rise_by_what_happened(bare_stack: Stack) -> Non
         base = base.removesuffix("_bucket")
         if types.get(base) in ("counter", "histogram"):
             assert second[name, labels] >= value, name
-    labels = {"name": "system.health", "model": "", "outcome": "ok"}
-    rise = _get(second, "stackctl_requests_total", **labels) - _get(
-        first, "stackctl_requests_total", **labels
+    health = {"name": "system.health", "model": "", "outcome": "ok"}
+    rise = _get(second, "stackctl_requests_total", **health) - _get(
+        first, "stackctl_requests_total", **health
     )
     scraped = {"name": "metrics.scrape", "model": "", "outcome": "ok"}
     assert rise == 5

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import msgspec
 
 from stackctl.errors import Invalid, TooLarge
-from stackctl_daemon.analytics.otlp import messages
+from stackctl_daemon.analytics.otlp import census, messages
 
 Signal = Literal["traces", "metrics", "logs"]
-MAX_BYTES = 20 << 20
-"""Of a body, and of one inflated: what the OpenTelemetry Collector takes by default, too."""
+MAX_BYTES = 16 << 20
+"""Of a body, and of one inflated; SDKs send 512 records at once by default."""
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 _STEP = 1 << 20
@@ -81,14 +81,17 @@ def decode(signal: Signal, kind: str, body: bytes) -> Any:
     Raises:
         UnsupportedType: the content type is neither protobuf nor JSON.
         Invalid: the body is malformed; text that is not UTF-8 is, too.
+        TooLarge: it holds more records than are taken at once.
     """
     if kind == JSON:
+        census.check_json(body)
         try:
             return _JSON_DECODERS[signal].decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise Invalid(f"the OTLP/JSON body is malformed: {err}") from err
     if kind != PROTOBUF:
         raise UnsupportedType(f'the content type "{kind[:80]}", expected {PROTOBUF} or {JSON}')
+    census.check_protobuf(signal, body)
     return _protobuf(signal, body)
 
 

@@ -64,7 +64,7 @@ class Receiver:
 
         Raises:
             Invalid: the body is malformed.
-            TooLarge: it inflates to more than 20 MiB.
+            TooLarge: it inflates to more than 16 MiB.
             Overloaded: too many requests wait.
             NotNow: the store cannot take them now.
         """

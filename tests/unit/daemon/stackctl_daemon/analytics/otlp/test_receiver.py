@@ -42,7 +42,7 @@ def points(count: int, text: str = "") -> bytes:
         point = metric.gauge.data_points.add(as_int=number, time_unix_nano=1 + number)
         if text:
             point.attributes.add(key="text").value.string_value = text
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def test_a_large_batch_is_split_by_records_and_by_bytes() -> None:
