@@ -307,7 +307,7 @@ def _nested(number: int, data: bytes) -> bytes:
         (bytes(17 << 20), PROTOBUF, {}, 413),
         # A body of two bytes a span would take a hundred times its size.
         (_nested(1, _nested(2, b"\x12\x00" * 1_000_000)), PROTOBUF, {}, 413),
-        (b'{"resourceSpans":[' + b"{}," * 2_000_001 + b"{}]}", "application/json", {}, 413),
+        (b'{"resourceSpans":[' + b"{}," * 1_000_001 + b"{}]}", "application/json", {}, 413),
         (b"", PROTOBUF, {"Authorization": "Bearer wrong"}, 401),
     ],
 )

@@ -10,7 +10,7 @@ from stackctl.errors import Invalid, TooLarge
 
 MAX_RECORDS = 250_000
 """Spans, points or log records of a request."""
-MAX_OBJECTS = 2_000_000
+MAX_OBJECTS = 1_000_000
 """Objects of a request in JSON: some 100 bytes each once they are decoded."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Where records lie: at each depth the fields that hold the next, the last being the records.
