@@ -29,6 +29,8 @@ class ErrorShape:
     """Struct of what ``make`` gives."""
     encode: Callable[[Any, Mapping[str, str]], tuple[bytes, str]] | None = None
     """From what ``make`` gave and the request's header: payload and content type; None: JSON."""
+    also_types: tuple[str, ...] = ()
+    """Content types beside JSON that ``encode`` gives."""
 
 
 @dataclass(frozen=True, slots=True)

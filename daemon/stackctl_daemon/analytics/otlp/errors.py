@@ -68,4 +68,4 @@ def _encode(made: RpcStatus, headers: Mapping[str, str]) -> tuple[bytes, str]:
     return msgspec.json.encode(made), decode.JSON
 
 
-ERRORS = ErrorShape(_make, RpcStatus, _encode)
+ERRORS = ErrorShape(_make, RpcStatus, _encode, (decode.PROTOBUF,))
