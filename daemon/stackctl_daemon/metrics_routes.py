@@ -74,6 +74,12 @@ def of_events(tally: Tally) -> Iterator[Family]:
     snapshot = tally.snapshot()
     for kind in KINDS:
         yield from _of_kind(kind, {key: s for key, s in snapshot.items() if key[0] == kind})
+    busy = Family(
+        "stackctl_device_busy_seconds_total", "counter", "Time that the device computed batches."
+    )
+    for device, busy_s in tally.busy_s().items():
+        busy.add(busy_s, device=device)
+    yield busy
 
 
 def _of_kind(kind: str, series: dict[tuple[str, str, str], Series]) -> Iterator[Family]:
@@ -118,7 +124,9 @@ def of_devices(devices: list[Device]) -> Iterator[Family]:
             if value is not None:
                 family.add(value, device=device.id)
         yield family
-    busy = Family("stackctl_device_busy_ratio", "gauge", "Share of the time it computes, 0 to 1.")
+    busy = Family(
+        "stackctl_device_busy_ratio", "gauge", "Share that the hardware says it is busy, 0 to 1."
+    )
     ready = Family("stackctl_device_worker_ready", "gauge", "Whether its worker is ready: 1.")
     restarts = Family(
         "stackctl_device_worker_restarts_total", "counter", "Times that its worker began anew."
@@ -158,10 +166,14 @@ async def _of_analytics(app: App) -> list[Family]:
     taken = Family(
         "stackctl_otlp_records_total", "counter", "Records of OpenTelemetry, by what came of them."
     )
+    cut = Family(
+        "stackctl_otlp_truncated_total", "counter", "Stored records with attributes cut to 8 KiB."
+    )
     for signal, one in app.otlp.taken.items():
-        for outcome in ("stored", "rejected", "truncated"):
-            taken.add(getattr(one, outcome), signal=signal, outcome=outcome)
-    found = [dropped, taken]
+        taken.add(one.stored, signal=signal, outcome="stored")
+        taken.add(one.rejected, signal=signal, outcome="rejected")
+        cut.add(one.truncated, signal=signal)
+    found = [dropped, taken, cut]
     try:
         summary = await app.analytics.summary(1.0)
     except StackctlError:

@@ -23,6 +23,7 @@ KINDS = ("request", "inference", "job")
 MAX_NAMES = 200
 """Of each kind."""
 MAX_MODELS = 100
+MAX_DEVICES = 64
 _UNENDED = ("queued", "running")
 
 
@@ -64,6 +65,8 @@ class Tally:
         self._series: dict[tuple[str, str, str], Series] = {}
         self._names: dict[str, set[str]] = {kind: set() for kind in KINDS}
         self._models: set[str] = set()
+        self._devices: set[str] = set()
+        self._busy_s: dict[str, float] = {}
         self._max_names = max_names
         self._max_models = max_models
 
@@ -80,6 +83,14 @@ class Tally:
             if series is None:
                 series = self._series[key] = Series()
             series.add(event)
+            if event.kind == "inference" and event.device:
+                device = _known(self._devices, event.device, MAX_DEVICES)
+                self._busy_s[device] = self._busy_s.get(device, 0.0) + event.duration_s
+
+    def busy_s(self) -> dict[str, float]:
+        """Give how long each device has computed, in sum."""
+        with self._lock:
+            return dict(sorted(self._busy_s.items()))
 
     def snapshot(self) -> Mapping[tuple[str, str, str], Series]:
         """Give the sums by kind, name and model, in order."""

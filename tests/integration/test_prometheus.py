@@ -136,6 +136,8 @@ def test_inferences_and_tokens_equal_what_was_computed(stack: Stack) -> None:
     assert _get(values, "stackctl_inference_items_total", **labels) == 6
     assert _get(values, "stackctl_inference_duration_seconds_sum", **labels) > 0
     models = {dict(labels).get("model", "") for _, labels in values}
+    computed_s = _get(values, "stackctl_inference_duration_seconds_sum", **labels)
+    assert _get(values, "stackctl_device_busy_seconds_total", device="cpu:0") == computed_s
     # What was never a model is counted, but not under its own name.
     assert models <= {"", model, "other"}
 

@@ -28,6 +28,15 @@ def test_sums_are_those_of_the_events() -> None:
     assert series.duration_s == pytest.approx(1000.0026)
 
 
+def test_a_device_is_busy_for_as_long_as_it_computed() -> None:
+    tally = Tally()
+    tally.add(new_event("inference", "embed", device="cpu:0", duration_s=0.25))
+    tally.add(new_event("inference", "rerank", device="cpu:0", duration_s=0.5))
+    tally.add(new_event("request", "embed", device="cpu:0,cpu:1", duration_s=9.0))
+
+    assert tally.busy_s() == {"cpu:0": 0.75}
+
+
 def test_names_and_models_are_bounded() -> None:
     tally = Tally(max_names=2, max_models=2)
     for number in range(50):
