@@ -19,13 +19,14 @@ from stackctl import paths
 from stackctl.contracts.device import Device
 from stackctl.contracts.search import Collection
 from stackctl.settings import Settings
-from stackctl_daemon import job_routes
+from stackctl_daemon import job_routes, metrics_routes
 from stackctl_daemon.area import Area, AreaSink, LogSink
 from stackctl_daemon.clock import SystemClock
 from stackctl_daemon.events import EventSink
 from stackctl_daemon.http.registry import Registry, Route
 from stackctl_daemon.job_runner import JobRunner
 from stackctl_daemon.remote import RemoteEmbedder
+from stackctl_daemon.tally import Tally, TallySink
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +54,13 @@ class App:
         """Where the API's port is; empty where it is off."""
         self.areas: list[Area] = []
         self.analytics: Any = None  # Any: areas are imported only where they are built
+        self.otlp: Any = None
         self.devices: Any = None
         self.search: Any = None
         self._data = paths.data_dir()
         self._routes: list[tuple[Area, list[Route]]] = []
-        self.sink = self._build_sink()
+        self.tally = Tally()
+        self.sink: EventSink = TallySink(self._build_sink(), self.tally)
         self.jobs = JobRunner(self._data / "jobs.db", self.sink)
         if target in ("all", "inference"):
             embedder: Any = self._build_inference(probe)
@@ -77,6 +80,9 @@ class App:
             guarded = area.guard(routes)
             self.registry.add(*(route for route in guarded if "control" in route.listeners))
             self.api.add(*(route for route in guarded if "api" in route.listeners))
+        scraped = metrics_routes.routes(self)
+        self.registry.add(*scraped)
+        self.api.add(*scraped)
 
     async def start(self) -> None:
         """Start the areas in order, jobs last: what they resume needs all the others."""
@@ -125,11 +131,22 @@ class App:
             return LogSink()
         # Deferred: areas are imported only by the targets that run them.
         from stackctl_daemon.analytics import routes
+        from stackctl_daemon.analytics.otlp import routes as otlp
+        from stackctl_daemon.analytics.otlp.receiver import Receiver
         from stackctl_daemon.analytics.service import AnalyticsService
 
         service = self.analytics = AnalyticsService(self.settings.analytics, self._data)
+        self.otlp = Receiver(service)
         area = _area("analytics", service)
-        self._add(area, routes.routes(service))
+
+        async def close() -> None:
+            await self.otlp.close()
+            await service.close()
+
+        area.on_close = close
+        self._add(area, [*routes.routes(service), *otlp.routes(self.otlp)])
+        self.registry.shapes += otlp.SHAPES
+        self.api.shapes += otlp.API_SHAPES
         return AreaSink(area, service)
 
     def _build_inference(self, probe: bool) -> Any:

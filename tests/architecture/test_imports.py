@@ -23,6 +23,8 @@ ONLY_IN = {
     "av": ["daemon/stackctl_daemon/inference/adapters/compressed_audio.py"],
     "PIL": ["daemon/stackctl_daemon/inference/adapters/image.py"],
     "pypdfium2": ["daemon/stackctl_daemon/search/"],
+    "opentelemetry": ["daemon/stackctl_daemon/analytics/otlp/decode.py"],
+    "google": ["daemon/stackctl_daemon/analytics/otlp/decode.py"],
     "docx": ["daemon/stackctl_daemon/search/"],
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -66,10 +67,37 @@ def test_the_guides_versions_begin_with_nothing(bare_stack: Stack, tmp_path: Pat
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
+def test_every_program_of_the_telemetry_page_runs() -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="the test extra has it")
+    with Stack(model=False, env={"STACKCTL_API__LISTEN": "127.0.0.1:0"}) as stack:
+        told = {
+            "STACKCTL_URL": stack.ok("GET", "/v1/status")["api_url"],
+            "STACKCTL_TOKEN": json.loads(stack.cli("api", "token", "--json").stdout)["token"],
+        }
+        blocks = _blocks("telemetry.md", "python")
+        for block in blocks:
+            done = subprocess.run(
+                [sys.executable, "-c", block],
+                env=stack.env | told,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, ""), block
+        summary = stack.ok("GET", "/v1/analytics/summary?window_s=600")
+
+    rows = {(row["kind"], row["name"]): row["count"] for row in summary["rows"]}
+    assert len(blocks) == 3
+    assert rows["user", "order.placed"] == 2
+    assert rows["user", "report"] == 1
+    assert rows["span", "chat"] == 1
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))
 def test_every_setting_in_the_guide_exists(page: str) -> None:
     for block in _blocks(page, "toml"):
-        assert msgspec.convert(tomllib.loads(block), Settings)
+        msgspec.convert(tomllib.loads(block), Settings)  # raises where one does not
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))

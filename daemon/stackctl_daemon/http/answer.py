@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -84,14 +84,17 @@ def of_error(
     status: int = 0,
     close: bool = False,
     shape: ErrorShape | None = None,
+    asked: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Make the answer of an error; ``status`` overrides the class's own."""
-    answer = Answer(
-        status or error.status,
-        request_id,
-        encode(shaped(shape, error, request_id, status)),
-        close=close,
-    )
+    """Make the answer of an error; ``status`` overrides the class's own, ``asked`` is the header.
+
+    The header of the request says in which encoding, where its protocol has several.
+    """
+    made = shaped(shape, error, request_id, status)
+    payload, kind = encode(made), ""
+    if shape is not None and shape.encode is not None:
+        payload, kind = shape.encode(made, asked or {})
+    answer = Answer(status or error.status, request_id, payload, close=close, content_type=kind)
     answer.headers += spent.headers(spent.of_error(error))
     if error.retry_after_s is not None:
         answer.headers.append(("Retry-After", str(max(1, math.ceil(error.retry_after_s)))))

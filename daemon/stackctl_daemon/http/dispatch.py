@@ -80,11 +80,16 @@ class Dispatcher:
             call.path, call.query = decode.split_target(target)
             self.access.admit(peer, headers)
             coding = headers.get("content-encoding", "identity").lower()
-            if coding != "identity":
-                plain = Invalid(f'the content encoding "{coding[:40]}", expected none')
-                self.refuse(call, plain, status=415, header=("Accept-Encoding", "identity"))
-                return call
             found = self.registry.match(method, call.path)
+            taken = found[0].encodings if isinstance(found, tuple) else ()
+            if coding != "identity" and coding not in taken:
+                if isinstance(found, tuple):
+                    call.route = found[0]
+                expected = " or ".join(taken) or "none"
+                plain = Invalid(f'the content encoding "{coding[:40]}", expected {expected}')
+                known = ", ".join((*taken, "identity"))
+                self.refuse(call, plain, status=415, header=("Accept-Encoding", known))
+                return call
             if isinstance(found, list):
                 error = Invalid(f"{call.path} does not allow {method}, only {', '.join(found)}")
                 allow = ("Allow", ", ".join(sorted(found)))
@@ -113,7 +118,9 @@ class Dispatcher:
     ) -> None:
         """Answer the call with an error, without its handler."""
         call.error_code = error.code
-        call.refusal = answers.of_error(error, call.id, status=status, shape=self._shape(call))
+        call.refusal = answers.of_error(
+            error, call.id, status=status, shape=self._shape(call), asked=call.headers
+        )
         if header:
             call.refusal.headers.append(header)
         if error.status == 401:
@@ -131,7 +138,7 @@ class Dispatcher:
             return answer
         except StackctlError as err:
             self.failed(call, err)
-            return answers.of_error(err, call.id, shape=self._shape(call))
+            return answers.of_error(err, call.id, shape=self._shape(call), asked=call.headers)
         except Exception as err:
             # The edge: an unknown error is our bug; the caller gets an id to find it by.
             call.error_code = StackctlError.code
@@ -140,7 +147,7 @@ class Dispatcher:
             ours = StackctlError(
                 f"internal error, see request {call.id} in the log", hint="stackctl logs"
             )
-            return answers.of_error(ours, call.id, shape=self._shape(call))
+            return answers.of_error(ours, call.id, shape=self._shape(call), asked=call.headers)
         finally:
             current_request_id.reset(token)
 

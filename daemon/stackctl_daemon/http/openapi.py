@@ -126,7 +126,9 @@ def _operation(route: Route, by_type: dict[type, Schema]) -> Schema:
         }
     elif route.raw:
         schema = {"type": "object"} if route.raw in (JSON, FORM) else {}
-        operation["requestBody"] = {"content": {route.raw: {"schema": schema}}}
+        content: Schema = {route.raw: {"schema": schema}}
+        content |= {kind: {"schema": {"type": "object"}} for kind in route.also_raw}
+        operation["requestBody"] = {"content": content}
     return operation
 
 
@@ -148,12 +150,13 @@ def _parameter(query: Query) -> Schema:
 
 def _responses(route: Route, by_type: dict[type, Schema]) -> Schema:
     status = route.status
-    if route.reply is None and not route.stream and status == 200:
+    if not (route.reply or route.stream or route.also_replies) and status == 200:
         status = 204
     success: Schema = {"description": "Success."}
     if status != 204:
         schema: Schema = by_type[route.reply] if route.reply is not None else {"type": "object"}
-        success["content"] = {JSON_LINES if route.stream else JSON: {"schema": schema}}
+        json = {JSON_LINES if route.stream else JSON: {"schema": schema}}
+        success["content"] = json if route.reply or not route.also_replies else {}
         success["content"] |= {kind.partition(";")[0]: {} for kind in route.also_replies}
     if route.runs_model:
         success["headers"] = _MODEL_HEADERS
@@ -166,6 +169,8 @@ def _responses(route: Route, by_type: dict[type, Schema]) -> Schema:
     shape = by_type[ErrorReply if route.errors_as is None else route.errors_as.type]
     for code in sorted({*_EVERY, *raised}):
         responses[str(code)] = answer = _error(code, raised.get(code, []), shape)
+        if route.errors_as is not None:
+            answer["content"] |= {kind: {} for kind in route.errors_as.also_types}
         if route.runs_model and code in (Overloaded.status, TimedOut.status):
             answer["headers"] = answer.get("headers", {}) | _QUEUE_HEADER
     return responses

@@ -27,6 +27,10 @@ class ErrorShape:
     """From the error, the request's id and the status: what is encoded as JSON."""
     type: type
     """Struct of what ``make`` gives."""
+    encode: Callable[[Any, Mapping[str, str]], tuple[bytes, str]] | None = None
+    """From what ``make`` gave and the request's header: payload and content type; None: JSON."""
+    also_types: tuple[str, ...] = ()
+    """Content types beside JSON that ``encode`` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,10 @@ class Route:
     max_body_bytes: int = 1 << 20
     raw: str = ""
     """Content type of a body that the handler reads itself, as bytes; instead of ``body``."""
+    also_raw: tuple[str, ...] = ()
+    """Other content types of such a body."""
+    encodings: tuple[str, ...] = ()
+    """Content codings of a body, beside ``identity``, that the handler undoes itself."""
     also_replies: tuple[str, ...] = ()
     """Content types of success beside JSON."""
     errors_as: ErrorShape | None = None
