@@ -1,4 +1,4 @@
-"""Migrations of the analytics file: steps in transactions of their own, until it is of this release.
+"""Migrations of the analytics file, in steps that are a transaction each.
 
 Refuses to open files. A process killed at any moment leaves a file that the next one goes on
 with: a step's work and its record are one transaction.

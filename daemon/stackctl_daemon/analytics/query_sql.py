@@ -118,7 +118,8 @@ class _Range:
         ]
         self.values.insert(self._mark, [[str(value) for value in key] for key in self._kept])
         rest = f"* EXCLUDE ({', '.join(groups)}, is_kept)"
-        return f"SELECT {', '.join(renamed)}, {rest} FROM (SELECT *, {match} AS is_kept FROM ({rows}))"
+        marked = f"SELECT *, {match} AS is_kept FROM ({rows})"
+        return f"SELECT {', '.join(renamed)}, {rest} FROM ({marked})"
 
     def _piece(self, piece: Piece, *, histogram: bool) -> str:
         plan, events = self._plan, piece.source == "events"

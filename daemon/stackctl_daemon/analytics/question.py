@@ -124,7 +124,7 @@ def _kept(cursor: Any, planned: Plan, rollups: bool) -> list[list[Any]]:
     """Give the first ``limit`` groups of the whole range, the greatest first."""
     query = planned.query
     order = query.order_by
-    if not order or order == "time" or order == "-time":
+    if order.removeprefix("-") in ("", "time"):
         order = f"-{query.measures[0]}"
     changes = {"step_s": 0, "order_by": order, "others": False}
     whole = msgspec.structs.replace(planned.query, **changes)

@@ -63,13 +63,13 @@ def advance(connection: Any, until_seq: int) -> None:
 
 def overflowing(connection: Any, since_us: int, until_us: int) -> bool:
     """Say whether some group of the buckets in a range holds what could not be told apart."""
+    rest = (OTHER_UID, OTHER)
     return bool(
         connection.execute(
             "SELECT 1 FROM minutes WHERE uid = ? AND name = ? AND bucket_us >= ? AND bucket_us < ?"
             " UNION ALL SELECT 1 FROM hours"
             " WHERE uid = ? AND name = ? AND bucket_us >= ? AND bucket_us < ? LIMIT 1",
-            [OTHER_UID, OTHER, since_us - MINUTE_US, until_us]
-            + [OTHER_UID, OTHER, since_us - HOUR_US, until_us],
+            [*rest, since_us - MINUTE_US, until_us, *rest, since_us - HOUR_US, until_us],
         ).fetchall()
     )
 

@@ -1,7 +1,8 @@
 """Events in DuckDB, and the cursors that questions read through.
 
-Every method runs in the loader's one thread, `reading` alone in any. Refuses to read segments: it stores rows together
-with the place they came from, in one transaction: a crash neither loses nor repeats them.
+Every method runs in the loader's one thread, `reading` alone in any. Refuses to read segments: it
+stores rows together with their rollups and the place they came from, in one transaction: a crash
+neither loses nor repeats them.
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ class Store:
             self._position = Position(segment, offset)
             # Numbers only grow, also where retention has left no event.
             self._seq = self._value(
-                "SELECT greatest((SELECT max(seq) + 1 FROM events), (SELECT seq FROM rollup_offsets))"
+                "SELECT greatest((SELECT max(seq) + 1 FROM events), max(seq)) FROM rollup_offsets"
             )
         return self._connection
 
