@@ -70,7 +70,10 @@ def check(cursor: Any, sql: str) -> None:
     if statements[0].named_parameters:
         raise Invalid("sql has parameters, expected values", hint=_FIX)
     [(text,)] = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
-    tree = json.loads(text)
+    try:
+        tree = json.loads(text)
+    except RecursionError as err:
+        raise Invalid("sql is nested too deeply", hint=_FIX) from err
     if tree.get("error"):
         raise Invalid(f"sql is refused: {tree.get('error_message')}", hint=_FIX)
     nodes = list(_nodes(tree))

@@ -141,8 +141,9 @@ def test_whatever_is_no_select_of_ours_is_refused(store: Store, sql: str, tmp_pa
         ("SELECT count(*) FROM events a JOIN events b USING (id)", [[3]]),
         ("SELECT attributes->>'$.k' FROM events LIMIT 1", [[None]]),
         ("SELECT 'a;b' -- read_csv('/etc/passwd')", [["a;b"]]),
-        ("SELECT 1e308 * 10, 'nan'::DOUBLE, 2::HUGEINT ** 3, '\\x01'::BLOB", [[None, None, 8.0, "01"]]),
-        ("SELECT [1, NULL], {'a': 1.5::DOUBLE}, DATE '2020-01-02'", [[[1, None], {"a": 1.5}, "2020-01-02"]]),
+        ("SELECT 1e308 * 10, 'nan'::DOUBLE, '\\x01'::BLOB", [[None, None, "01"]]),
+        ("SELECT [1, NULL], {'a': 1.5::DOUBLE}", [[[1, None], {"a": 1.5}]]),
+        ("SELECT DATE '2020-01-02', 2::HUGEINT ** 3", [["2020-01-02", 8.0]]),
         ("SELECT * FROM range(3)", [[0], [1], [2]]),
     ],
 )  # fmt: skip

@@ -38,8 +38,8 @@ CREATE TABLE events (
 INSERT INTO schema_version VALUES (1);
 INSERT INTO load_offsets VALUES (3, 77);
 INSERT INTO events SELECT 'e' || r, 'request', 'n' || r % 7, 1790000000000000 + r * 1000000,
-  CASE WHEN r % 5 = 0 THEN 'error' ELSE 'ok' END, '', r / 1000, 1, 2, '', '', '', '', r % 3, '{{}}',
-  500 + r, 1790000000000000 FROM range({EVENTS}) t(r);
+  CASE WHEN r % 5 = 0 THEN 'error' ELSE 'ok' END, '', r / 1000, 1, 2, '', '', '', '', r % 3,
+  '{{}}', 500 + r, 1790000000000000 FROM range({EVENTS}) t(r);
 """
 """A file as the first release wrote it; its first events were dropped by retention."""
 
