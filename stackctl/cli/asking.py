@@ -1,6 +1,6 @@
-"""Options of a question to the analytics as the fields of a query; refuses to know the fields.
+"""Options of a question to the analytics as the fields of a query; refuses to check dimensions.
 
-The daemon checks fields and measures: it says what is allowed, and is never behind.
+The daemon does: it says what is allowed, and is never behind.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ _OPERATORS = {
     "^=": "prefix", "in": "in",
 }  # fmt: skip
 _NUMBERS = ("duration_s", "items", "tokens")
+MEASURES = (
+    "count", "errors", "error_rate", "rate_per_s", "items", "tokens", "mean_s", "p50_s", "p90_s",
+    "p95_s", "p99_s", "max_s", "users",
+)  # fmt: skip
+"""Of the contract, which takes msgspec to import; a test compares them."""
 DEFAULT = ["count", "errors", "p50_s", "p95_s", "p99_s"]
 
 
@@ -66,8 +71,11 @@ def query(
     """Give the fields of `stackctl.contracts.analytics.Query`; lists may be joined by commas.
 
     Raises:
-        typer.BadParameter: a span or condition is none.
+        typer.BadParameter: a measure, span or condition is none.
     """
+    for name in _split(measure):
+        if name not in MEASURES:
+            raise typer.BadParameter(f'no measure "{name}", expected {", ".join(MEASURES)}.')
     seconds = span(step) if step else 0
     if seconds != int(seconds):
         raise typer.BadParameter(f'the step "{step}" is no whole number of seconds.')

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from stackctl.client import Client
     from stackctl.contracts.analytics import QueryResult, StoredEvent
 
+OWN = "analytics.events"
+"""Requests of this name are what following makes itself: each would show the one before."""
 POLL_S = 1.0
 _PAGE = 500
+_NEEDED = 4  # columns that a narrow terminal keeps
 
 
 def show(output: Output, result: QueryResult) -> None:
     """Print an answer: a table, its rows by tabs, or the whole object."""
-    columns = [_column(at, column) for at, column in enumerate(result.columns)]
+    stamp = _stamp(result)
+    columns = [_column(at, column, stamp) for at, column in enumerate(result.columns)]
     if output.mode == "text" and not columns:
         return
     output.items(
@@ -38,11 +42,12 @@ def tail(
     follow: bool,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Print the last events, oldest first; then, to follow, each new one."""
+    """Print the last events, oldest first; then, to follow, each new one but our own requests."""
     page = client.analytics.events(limit=count, kind=kind)
     while True:
         for stored in page.items:
-            output.line(stored, _line(output, stored))
+            if not (follow and stored.event.name == OWN):
+                output.line(stored, _line(output, stored))
         if not follow:
             return
         if len(page.items) < _PAGE:
@@ -56,14 +61,23 @@ def _below(result: QueryResult) -> Iterator[str]:
     yield f"from {result.source}{exact}, {duration(result.elapsed_s)}{more}"
 
 
-def _column(at: int, column: Any) -> Column:
+def _stamp(result: QueryResult) -> str:
+    """Give the shortest form that tells the times of an answer apart."""
+    if not result.rows or result.columns[0].role != "time":
+        return ""
+    times = [time.localtime(row[0] // 1_000_000) for row in result.rows]
+    form = "%H:%M" if all(moment.tm_sec == 0 for moment in times) else "%H:%M:%S"
+    return form if len({moment.tm_yday for moment in times}) == 1 else f"%m-%d {form}"
+
+
+def _column(at: int, column: Any, stamp: str) -> Column:
     return Column(
         _head(column),
-        lambda row: _cell(column, row[at]),
-        lambda row: encode(row[at]) if isinstance(row[at], (list, dict)) else row[at],
+        lambda row: _cell(column, row[at], stamp),
+        lambda row: _json(row[at]),
         right=column.role == "measure",
         shrink=column.role in ("group", "value"),
-        optional=column.role == "measure" and column.name.endswith("_before"),
+        optional=column.role == "measure" and at >= _NEEDED,
     )
 
 
@@ -76,17 +90,13 @@ def _head(column: Any) -> str:
     return str(name).replace("_", " ").upper()
 
 
-def _cell(column: Any, value: Any) -> Any:
+def _cell(column: Any, value: Any, stamp: str) -> Any:
     if value is None or value == "":
         return None
     if column.role == "time":
-        return _moment(value)
+        return time.strftime(stamp, time.localtime(value // 1_000_000))
     if column.role != "measure":
-        return (
-            encode(value)
-            if isinstance(value, (list, dict, bool)) or hasattr(value, "__dict__")
-            else value
-        )
+        return _json(value)
     if column.unit == "s":
         return duration(value)
     if column.unit == "1/s":
@@ -96,11 +106,16 @@ def _cell(column: Any, value: Any) -> Any:
     return value
 
 
-def _moment(time_us: int, *, exact: bool = False) -> str:
-    """A time of the wire in the reader's zone; ``exact``: with milliseconds."""
+def _json(value: Any) -> Any:
+    """Give text and numbers as they are, the rest as JSON."""
+    return value if value is None or type(value) in (str, int, float) else encode(value)
+
+
+def _moment(time_us: int) -> str:
+    """A time of the wire in the reader's zone, with milliseconds."""
     seconds, rest = divmod(time_us, 1_000_000)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-    return f"{stamp}.{rest // 1000:03d}" if exact else stamp
+    return f"{stamp}.{rest // 1000:03d}"
 
 
 def _line(output: Output, stored: StoredEvent) -> str:
@@ -113,7 +128,7 @@ def _line(output: Output, stored: StoredEvent) -> str:
         return clean(stored.seq) if output.mode == "quiet" else "\t".join(map(clean, fields))
     good = event.outcome == "ok"
     parts = [
-        output.style(_moment(event.time_us, exact=True), "dim"),
+        output.style(_moment(event.time_us), "dim"),
         output.style(event.outcome if good else event.error_code or "error", *_style(good)),
         clean(event.kind),
         clean(event.name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -63,6 +64,15 @@ def test_the_guides_versions_begin_with_nothing(bare_stack: Stack, tmp_path: Pat
         # The model is one of texts here, and reads the file's name.
         _, *words = line.replace("./my-model", str(folder)).split()
         done = bare_stack.cli(*words)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+def test_every_command_of_the_guide_to_analytics_runs(bare_stack: Stack) -> None:
+    lines = [line for block in _blocks("analytics.md", "sh") for line in block.splitlines()]
+
+    assert len(lines) > 8
+    for line in lines:
+        done = bare_stack.cli(*shlex.split(line)[1:])
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
