@@ -22,13 +22,15 @@ EXACT_EVENTS = 200_000
 SKEW_US = 60_000_000
 """Events of a clock that is a little ahead are within a range that ends now."""
 _OTHER_ROWS = 100_000
+_HISTOGRAM_WEIGHT = 3
+"""A histogram's row takes as long as so many events: each is ranked in its group."""
 _UNITS = {"rate_per_s": "1/s"}
 
 
 def answer(
     cursor: Any, query: Query, now_us: int, *, exact_events: int = EXACT_EVENTS
 ) -> QueryResult:
-    """Answer a question.
+    """Answer a question; ``exact_events`` below 0 reads rollups wherever they hold all.
 
     Raises:
         Invalid: the question does not fit; the message names what and what is allowed.
@@ -87,17 +89,33 @@ def _newest(cursor: Any, now_us: int) -> int:
 
 
 def _rollups(cursor: Any, planned: Plan, exact_events: int) -> bool:
-    """Say whether to read rollups: where they hold all, and events would be too many."""
+    """Say whether to read rollups: where they hold all, and events would take longer."""
     if not planned.rolled_up:
         return False
     since = planned.since_us - (planned.length_us if planned.query.compare else 0)
     if not planned.dims_rest and rollup.overflowing(cursor, since, planned.until_us):
         return False
+    if exact_events < 0:
+        return True
     [(events,)] = cursor.execute(
         "SELECT coalesce(sum(count), 0) FROM hours WHERE bucket_us > ? AND bucket_us < ?",
         [since - rollup.HOUR_US, planned.until_us],
     ).fetchall()
-    return int(events) > exact_events
+    if int(events) <= exact_events:
+        return False
+    # Many groups with few events each: then rollups have as many rows, and more to do for each.
+    weight = _HISTOGRAM_WEIGHT if planned.quantiles else 1
+    rows = 0
+    for piece in planned.pieces(rollups=True):
+        if piece.source != "events":
+            table = f"{piece.source}_histogram" if planned.quantiles else piece.source
+            [(count,)] = cursor.execute(
+                f"SELECT count(*) FROM {table} WHERE bucket_us >= ? AND bucket_us < ?",
+                [piece.since_us, piece.until_us],
+            ).fetchall()
+            rows += int(count)
+    rows *= 2 if planned.query.compare else 1
+    return rows * weight < int(events)
 
 
 def _rows(cursor: Any, planned: Plan, rollups: bool) -> tuple[list[list[Any]], bool]:

@@ -6,7 +6,7 @@ added: a late event adds a row to an old bucket, and what a question sums is alw
 crash nor an older release that knows no rollups can make them count an event twice or never.
 
 A duration lies in bucket ``ceil(log(duration_s) / log(GAMMA))`` of its histogram, and a bucket
-stands for ``2 * GAMMA**n / (GAMMA + 1)``, at most 0.5 % off. Source: DDSketch, Masson, Rim and
+stands for ``2 * GAMMA**n / (GAMMA + 1)``, at most 0.99 % off. Source: DDSketch, Masson, Rim and
 Lee 2019, section 2. One row a bucket merges faster in DuckDB than lists do (31 ms against 55 ms
 over 2.1 million buckets), and conditions on dimensions apply to it as they stand.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-GAMMA = 1.01
+GAMMA = 1.02
 ZERO = -32_768
 """The histogram's bucket of durations below a nanosecond."""
 MAX_GROUPS = 2_000
