@@ -39,7 +39,8 @@ INSERT INTO events SELECT 'e' || r, CASE WHEN n % 3 = 0 THEN 'inference' ELSE 'r
   'route.' || n, {start} + r * {gap},
   CASE WHEN hash(r + 1) % 50 = 0 THEN 'error' ELSE 'ok' END,
   CASE WHEN hash(r + 1) % 50 = 0 THEN 'timed_out' ELSE '' END,
-  exp((hash(r + 2) % 10000) / 1500.0 - 6), 1, 64, 'model-' || (n % 4),
+  exp((hash(r + 2) % 1000 + hash(r + 5) % 1000 + hash(r + 6) % 1000) / 1000.0 - 5),
+  1, 64, 'model-' || (n % 4),
   'cpu:' || (n % 2), '', 'q' || r, 1000 + hash(r + 4) % 5, '{{}}', r, {start}
 FROM (SELECT r, hash(r) % 24 AS n FROM range({count}) t(r))
 """

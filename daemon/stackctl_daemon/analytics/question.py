@@ -38,13 +38,11 @@ def answer(
     began = time.perf_counter()
     planned = plan(query, now_us)
     cursor.begin()
-    try:
-        if not query.until_us:
-            planned = plan(query, _newest(cursor, now_us))
-        rollups = _rollups(cursor, planned, exact_events)
-        rows, truncated = _rows(cursor, planned, rollups)
-    finally:
-        cursor.rollback()
+    if not query.until_us:
+        planned = plan(query, _newest(cursor, now_us))
+    rollups = _rollups(cursor, planned, exact_events)
+    rows, truncated = _rows(cursor, planned, rollups)
+    cursor.rollback()
     sources = {piece.source for piece in planned.pieces(rollups=rollups)}
     quantiles = bool(planned.quantiles)
     return QueryResult(

@@ -56,16 +56,12 @@ class Reader:
     def _read(self, work: Callable[[Any], T], timeout_s: float) -> T:
         import duckdb
 
-        late = threading.Event()
+        late, done = threading.Event(), threading.Event()
         with self._store.reading() as cursor:
-
-            def stop() -> None:
-                late.set()
-                cursor.interrupt()
-
-            timer = threading.Timer(timeout_s, stop)
-            timer.daemon = True
-            timer.start()
+            watch = threading.Thread(
+                target=_stop, args=(cursor, timeout_s, late, done), name="analytics-watch"
+            )
+            watch.start()
             try:
                 return work(cursor)
             except duckdb.Error as err:
@@ -76,5 +72,16 @@ class Reader:
                     ) from err
                 raise translate(err, self._store.path) from err
             finally:
-                timer.cancel()
-                timer.join()
+                done.set()
+                watch.join()
+
+
+def _stop(cursor: Any, timeout_s: float, late: threading.Event, done: threading.Event) -> None:
+    """Interrupt a question that is late until it ends: between two statements it is not heard."""
+    if done.wait(timeout_s):
+        return
+    late.set()
+    while True:
+        cursor.interrupt()
+        if done.wait(0.05):
+            return

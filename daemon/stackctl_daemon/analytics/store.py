@@ -207,9 +207,12 @@ class Store:
         with self._free:
             connection, self._connection = self._connection, None
             # DuckDB keeps a file open while a cursor is: a new one would be the old one again.
-            for cursor in self._cursors:
-                cursor.interrupt()
-            self._free.wait_for(lambda: not self._cursors, _CLOSE_S)
+            deadline = time.monotonic() + _CLOSE_S
+            while self._cursors and time.monotonic() < deadline:
+                for cursor in self._cursors:
+                    cursor.interrupt()
+                # Again and again: an interrupt between two statements of a question is lost.
+                self._free.wait(0.05)
         if connection is not None:
             connection.close()
 

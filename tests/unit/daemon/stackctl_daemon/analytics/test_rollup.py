@@ -16,6 +16,7 @@ from stackctl_daemon.analytics.frame import decode_rows, encode_frame
 from stackctl_daemon.analytics.question import answer
 from stackctl_daemon.analytics.segment_log import Position
 from stackctl_daemon.analytics.store import Store
+from stackctl_daemon.events import new_event
 
 DAY_US = 86_400_000_000
 START_US = 1_790_000_000_000_000
@@ -152,6 +153,17 @@ def test_groups_beyond_the_most_go_to_one_and_questions_of_them_to_events(
             found = cursor.execute(f"SELECT DISTINCT name FROM {table}").fetchall()
             assert len(found) == most + 1
             assert ("(other)",) in found
+
+
+def test_the_store_says_when_a_minute_of_today_has_too_many_groups(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup, "MAX_GROUPS", 5)
+    put(store, [new_event("user", f"n{n}") for n in range(5)])
+    assert not store.overflowing()
+
+    put(store, [new_event("user", f"m{n}") for n in range(30)])
+    assert store.overflowing()
 
 
 def test_compaction_saves_rows_and_changes_no_answer(store: Store) -> None:
