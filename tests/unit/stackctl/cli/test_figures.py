@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ COLUMNS = [
     {"name": "p95_s", "role": "measure", "unit": "s"},
     {"name": "rate_per_s_before", "role": "measure", "unit": "1/s"},
 ]
-ROW = [1_790_000_040_000_000, "search.query\x1b[2J", 7, 0.25, 0.0123, None]
+ROW: list[Any] = [1_790_000_040_000_000, "search.query\x1b[2J", 7, 0.25, 0.0123, None]
 
 
 def result(rows: list[Any], **fields: Any) -> Any:
@@ -34,7 +35,7 @@ def printed(value: Any, mode: Mode = "text", width: int | None = None) -> tuple[
 
 @pytest.fixture(autouse=True)
 def _zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures.time, "localtime", figures.time.gmtime)
+    monkeypatch.setattr(time, "localtime", time.gmtime)
 
 
 def test_figures_have_their_units_and_no_control_characters() -> None:

@@ -14,7 +14,7 @@ from stackctl_daemon.analytics.segment_log import Position
 from stackctl_daemon.analytics.store import Store
 
 NOW = 1_790_000_000_000_000
-EVENTS = [
+EVENTS: list[dict[str, Any]] = [
     {"name": "a", "uid": 1, "duration_s": 1.0, "attributes": {"http.status": 200, "ok": True}},
     {"name": "a", "uid": 2, "duration_s": 3.0, "attributes": {"http.status": 500}},
     {"name": "b%", "uid": 2, "duration_s": 2.0, "attributes": {"k": "x"}, "outcome": "error"},
@@ -93,7 +93,7 @@ def test_a_comparison_shows_what_is_gone(store: Store) -> None:
 
 
 def test_what_the_limit_cuts_is_said_or_summed(store: Store) -> None:
-    fields = {"measures": ["count"], "group_by": ["uid"], "order_by": "-count"}
+    fields: dict[str, Any] = {"measures": ["count"], "group_by": ["uid"], "order_by": "-count"}
     with store.reading() as cursor:
         cut = answer(cursor, Query(limit=1, **fields), NOW)
 
