@@ -21,6 +21,7 @@ WORDS = [
     "models",
     "devices",
     "api",
+    "analytics",
     "jobs",
     "logs",
     "doctor",

@@ -101,11 +101,16 @@ class Faults:
                 bound = pages * resource.getpagesize() + _GROUP_BYTES
                 resource.prlimit(pid, resource.RLIMIT_AS, (bound, resource.RLIM_INFINITY))
                 limited.append(pid)
-        self._ask(self._load.models.balloon(_BALLOON_MB), BUSY | {"failed"})
-        for pid in limited:
-            with contextlib.suppress(OSError):
-                free = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-                resource.prlimit(pid, resource.RLIMIT_AS, free)
+        # A model that is loaded meanwhile has nowhere to go.
+        self._load.no_device(lost=True)
+        try:
+            self._ask(self._load.models.balloon(_BALLOON_MB), BUSY | {"failed"})
+        finally:
+            for pid in limited:
+                with contextlib.suppress(OSError):
+                    free = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+                    resource.prlimit(pid, resource.RLIMIT_AS, free)
+            self._load.no_device(lost=False)
 
     def lose_one(self) -> None:
         """Lose a device under the running worker, and give it back."""

@@ -61,6 +61,18 @@ def stored_ids(data_dir: Path) -> collections.Counter[str]:
     return collections.Counter(dict(found))
 
 
+def rolled_up(data_dir: Path) -> list[int]:
+    """Give how many events each table of rollups counts."""
+    import duckdb
+
+    tables = ("minutes", "minutes_histogram", "hours", "hours_histogram")
+    with duckdb.connect(str(data_dir / "analytics" / "analytics.duckdb")) as connection:
+        return [
+            int(connection.execute(f"SELECT sum(count) FROM {table}").fetchall()[0][0])
+            for table in tables
+        ]
+
+
 def kill_after(data_dir: Path, acked: Path, delay_s: float, *, loading: bool) -> None:
     """Run a producer and kill it ``delay_s`` after its first acknowledgement of this run.
 
@@ -88,6 +100,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_sigkill(tmp_path: Path) -> N
 
     loaded = stored_ids(tmp_path).total()
     assert loaded > 0, "no kill came after a load"
+    assert rolled_up(tmp_path) == [loaded] * 4
 
     async def reopen() -> None:
         service = AnalyticsService(AnalyticsSettings(), tmp_path)
@@ -104,6 +117,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_sigkill(tmp_path: Path) -> N
     assert len(ids) > KILLS * 20
     assert [i for i in ids if stored[i] != 1] == []
     assert max(stored.values()) == 1
+    assert rolled_up(tmp_path) == [stored.total()] * 4
     print(f"{KILLS} kills: {len(ids)} acknowledged, {loaded} loaded by then, {len(stored)} stored")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -92,6 +93,15 @@ def test_every_program_of_the_telemetry_page_runs() -> None:
     assert rows["user", "order.placed"] == 2
     assert rows["user", "report"] == 1
     assert rows["span", "chat"] == 1
+
+
+def test_every_command_of_the_guide_to_analytics_runs(bare_stack: Stack) -> None:
+    lines = [line for block in _blocks("analytics.md", "sh") for line in block.splitlines()]
+
+    assert len(lines) > 8
+    for line in lines:
+        done = bare_stack.cli(*shlex.split(line)[1:])
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDE.glob("*.md")))

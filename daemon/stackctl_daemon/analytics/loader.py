@@ -32,6 +32,7 @@ FRESH_S = 1.0
 CLOSE_S = 5.0
 _SKEW_S = 60.0  # events of a clock that is a little ahead belong to the window
 _HOUR_S = 3600.0
+_LOOK_S = 60.0
 _DAY_US = 86_400_000_000
 
 
@@ -53,6 +54,8 @@ class Loader:
         """Why the last load failed; None when it went well."""
         self.problems: list[str] = []
         """Damage met in segments, in words."""
+        self.crowded = False
+        """Rollups of the last day hold groups that are not told apart."""
         self._log = segments
         self._store = store
         self._interval_s = load_interval_s
@@ -63,6 +66,7 @@ class Loader:
         self._corrupt: StoreCorrupt | None = None
         self._counts: dict[int, int] = {}
         self._next_retention = 0.0
+        self._next_look = 0.0
         self._closing = False
         # Any: each job carries its own result type.
         self._jobs: queue.Queue[tuple[Callable[[], Any], Future[Any]] | None] = queue.Queue(64)
@@ -97,9 +101,7 @@ class Loader:
 
     def summarise(self, window_s: float) -> Summary:
         """Load what is durable, then give the figures; run it through `submit`."""
-        # A full disk must not hide the figures that are there; what waits counts as pending.
-        with suppress(DiskFull):
-            self.load(time.monotonic() + FRESH_S)
+        self.freshen()
         now_s = self._now()
         since, until = int((now_s - window_s) * 1e6), int((now_s + _SKEW_S) * 1e6)
         try:
@@ -109,6 +111,12 @@ class Loader:
             raise
         pending = self._pending(self._store.position)
         return Summary(window_s=window_s, rows=rows, events_stored=stored, events_pending=pending)
+
+    def freshen(self) -> None:
+        """Load what is durable, for a second at most; run it through `submit`."""
+        # A full disk must not hide the figures that are there; what waits counts as pending.
+        with suppress(DiskFull):
+            self.load(time.monotonic() + FRESH_S)
 
     def repair(self) -> list[str]:
         """Set a damaged store aside and rebuild it from the segments; run it through `submit`."""
@@ -204,12 +212,16 @@ class Loader:
     def _tick(self) -> bool:
         done = self.load(float("inf"), polite=True)
         self.drop_segments()
+        self._store.compact()
         if done and self._retention_days > 0 and time.monotonic() >= self._next_retention:
             self._next_retention = time.monotonic() + _HOUR_S
             cutoff = int(self._now() * 1e6) - self._retention_days * _DAY_US
             dropped = self._store.drop_before(cutoff)
             if dropped:
                 log.info("events_expired count=%d", dropped)
+        if done and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK_S
+            self.crowded = self._store.overflowing()
         return done
 
     def _guarded(self, work: Callable[[], T]) -> T | None:

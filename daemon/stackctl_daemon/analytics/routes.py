@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from stackctl.contracts import analytics
 from stackctl.contracts.event import EventAck, EventBatch, Summary
-from stackctl.errors import Conflict, DiskFull, Failed, Invalid, StoreCorrupt
+from stackctl.errors import Conflict, DiskFull, Failed, Invalid, StoreCorrupt, TimedOut, TooLarge
 from stackctl_daemon.analytics.service import MAX_BATCH, MAX_WINDOW_S, AnalyticsService
 from stackctl_daemon.http.registry import Query, Reply, Request, Route
 
@@ -21,6 +22,17 @@ def routes(service: AnalyticsService) -> list[Route]:
     async def summary(request: Request) -> Reply:
         return Reply(await service.summary(request.query["window_s"]))
 
+    async def query(request: Request) -> Reply:
+        return Reply(await service.query(request.body))
+
+    async def sql(request: Request) -> Reply:
+        return Reply(await service.sql(request.body))
+
+    async def events(request: Request) -> Reply:
+        asked = request.query
+        return Reply(await service.events(asked["after_seq"], asked["limit"], asked["kind"]))
+
+    unable = (StoreCorrupt, Conflict, Failed)
     return [
         Route(
             name="events.record",
@@ -52,6 +64,44 @@ def routes(service: AnalyticsService) -> list[Route]:
                     maximum=MAX_WINDOW_S,
                 ),
             ),
-            errors=(StoreCorrupt, Conflict, Failed),
+            errors=unable,
+        ),
+        Route(
+            name="analytics.query",
+            method="POST",
+            path="/v1/analytics/query",
+            permission="read",
+            handler=query,
+            summary="Figures over a range of time, in steps and by dimensions",
+            body=analytics.Query,
+            reply=analytics.QueryResult,
+            errors=(*unable, TimedOut),
+        ),
+        Route(
+            name="analytics.sql",
+            method="POST",
+            path="/v1/analytics/sql",
+            permission="read",
+            handler=sql,
+            summary="Answer one SELECT over events and rollups; it cannot write",
+            body=analytics.SqlRequest,
+            reply=analytics.QueryResult,
+            errors=(*unable, TimedOut, TooLarge),
+            timeout_s=90.0,
+        ),
+        Route(
+            name="analytics.events",
+            method="GET",
+            path="/v1/analytics/events",
+            permission="read",
+            handler=events,
+            summary="Stored events in order of their numbers",
+            reply=analytics.EventPage,
+            queries=(
+                Query("after_seq", int, -1, "Give those behind it; -1: the last ones", minimum=-1),
+                Query("limit", int, 100, "Most events", minimum=1, maximum=1000),
+                Query("kind", str, "", "Of this kind alone"),
+            ),
+            errors=unable,
         ),
     ]

@@ -1,12 +1,14 @@
-"""Events in DuckDB; the only importer of duckdb.
+"""Events in DuckDB, and the cursors that questions read through.
 
-Every method runs in the loader's one thread. Refuses to read segments: it stores rows together
-with the place they came from, in one transaction: a crash neither loses nor repeats them.
+Every method runs in the loader's one thread, `reading` alone in any. Refuses to read segments: it
+stores rows together with their rollups and the place they came from, in one transaction: a crash
+neither loses nor repeats them.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from stackctl.contracts.event import SummaryRow
-from stackctl.errors import Conflict, DiskFull, Failed, StackctlError, StoreCorrupt
+from stackctl.errors import Overloaded
+from stackctl_daemon.analytics import migrations, rollup
 from stackctl_daemon.analytics.frame import COLUMNS, Row
 from stackctl_daemon.analytics.segment_log import Position
+from stackctl_daemon.analytics.store_error import translate
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +28,9 @@ DEDUPE_EVENTS = 1_000_000
 """An id is recognised among this many events before it: 28 ms to look through on one core."""
 
 _MAX_SUMMARY_ROWS = 1000
-_SCHEMA = 1
+_COMPACT_LOADS = 200
+"""Loads into an hour after which its rollups' rows are joined."""
+_CLOSE_S = 10.0
 _INTEGERS = {"time_us", "items", "tokens", "uid"}
 _CONFIG = {
     "memory_limit": "256MB",
@@ -33,6 +39,11 @@ _CONFIG = {
     "storage_compatibility_version": "v1.4.0",
     "autoload_known_extensions": False,
     "autoinstall_known_extensions": False,
+    # What a SELECT of a user may not do, no statement of ours needs.
+    "enable_external_access": False,
+    "python_enable_replacements": False,
+    "max_temp_directory_size": "2GB",
+    "lock_configuration": True,
 }
 _TYPES = {"duration_s": "DOUBLE", **dict.fromkeys(_INTEGERS, "BIGINT")}
 _TABLES = f"""
@@ -41,7 +52,7 @@ CREATE TABLE IF NOT EXISTS load_offsets (segment BIGINT, "offset" BIGINT);
 CREATE TABLE IF NOT EXISTS events (
   {", ".join(f"{name} {_TYPES.get(name, 'VARCHAR')}" for name in COLUMNS)},
   seq BIGINT, loaded_us BIGINT);
-INSERT INTO schema_version SELECT {_SCHEMA} WHERE NOT EXISTS (FROM schema_version);
+INSERT INTO schema_version SELECT 1 WHERE NOT EXISTS (FROM schema_version);
 INSERT INTO load_offsets SELECT 0, 0 WHERE NOT EXISTS (FROM load_offsets);
 """
 _SUMMARY = f"""
@@ -60,6 +71,9 @@ class Store:
         self._connection: Any = None  # Any: duckdb has no stable types
         self._position = Position(0, 0)
         self._seq = 0
+        self._hours: dict[int, int] = {}
+        self._cursors: set[Any] = set()
+        self._free = threading.Condition()
 
     @property
     def position(self) -> Position:
@@ -77,13 +91,60 @@ class Store:
         with self._translated():
             connection.begin()
             count = self._insert_new(connection, rows) if rows else 0
+            rollup.advance(connection, self._seq + count)
             connection.execute(
                 'UPDATE load_offsets SET segment = ?, "offset" = ?', list(position)
             ).fetchall()
             connection.commit()
         self._position = position
         self._seq += count
+        for hour in {row[3] // rollup.HOUR_US for row in rows}:
+            self._hours[hour] = self._hours.get(hour, 0) + 1
         return count
+
+    def compact(self) -> int:
+        """Join the rollups' rows of an hour that took many loads; give how many rows that saved.
+
+        One hour a call, so that it holds loads up by no more than that.
+        """
+        hour = next((h for h, loads in self._hours.items() if loads >= _COMPACT_LOADS), None)
+        if hour is None:
+            return 0
+        connection = self._open()
+        with self._translated():
+            connection.begin()
+            start = hour * rollup.HOUR_US
+            saved = rollup.compact(connection, start, start + rollup.HOUR_US)
+            connection.commit()
+        del self._hours[hour]
+        return saved
+
+    def overflowing(self) -> bool:
+        """Say whether a minute or hour of the last day has groups that are not told apart."""
+        connection = self._open()
+        now_us = time.time_ns() // 1000
+        with self._translated():
+            return rollup.overflowing(connection, now_us - 24 * rollup.HOUR_US, now_us)
+
+    @contextmanager
+    def reading(self) -> Iterator[Any]:
+        """Give a cursor with a view of the store as it is now; for any thread.
+
+        Raises:
+            Overloaded: the store is closed or was closed meanwhile, to be opened again.
+        """
+        with self._free:
+            if self._connection is None:
+                raise Overloaded("the analytics store is being opened", retry_after_s=1.0)
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+            with self._free:
+                self._cursors.discard(cursor)
+                self._free.notify_all()
 
     def summary(self, since_us: int, until_us: int) -> tuple[list[SummaryRow], int]:
         """Give figures by kind and name over ``(since_us, until_us]``, and all events stored.
@@ -113,10 +174,19 @@ class Store:
         """Forget events that happened, or were loaded, before; give how many."""
         connection = self._open()
         with self._translated():
+            connection.begin()
+            touched = connection.execute(
+                "SELECT DISTINCT time_us // 60000000 * 60000000 FROM events "
+                "WHERE time_us >= ? AND loaded_us < ?",
+                [cutoff_us, cutoff_us],
+            ).fetchall()
             # loaded_us too: an event dated far in the future must not stay for ever.
             found = connection.execute(
                 "DELETE FROM events WHERE time_us < ? OR loaded_us < ?", [cutoff_us, cutoff_us]
             ).fetchall()
+            if found[0][0]:
+                rollup.forget(connection, cutoff_us, [minute for (minute,) in touched])
+            connection.commit()
         return int(found[0][0])
 
     def check(self) -> int:
@@ -134,7 +204,15 @@ class Store:
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
-        connection, self._connection = self._connection, None
+        with self._free:
+            connection, self._connection = self._connection, None
+            # DuckDB keeps a file open while a cursor is: a new one would be the old one again.
+            deadline = time.monotonic() + _CLOSE_S
+            while self._cursors and time.monotonic() < deadline:
+                for cursor in self._cursors:
+                    cursor.interrupt()
+                # Again and again: an interrupt between two statements of a question is lost.
+                self._free.wait(0.05)
         if connection is not None:
             connection.close()
 
@@ -162,17 +240,15 @@ class Store:
                 self._create()
             self._connection = duckdb.connect(str(self.path), config=_CONFIG)
             self._connection.execute(_TABLES).fetchall()
-            version = self._value("SELECT max(version) FROM schema_version")
-            if version > _SCHEMA:
-                raise Conflict(
-                    f"{self.path.name} has schema {version}, this stackctl knows {_SCHEMA}",
-                    hint="pip install --upgrade stackctl",
-                )
+            migrations.migrate(self._connection, self.path.name)
             segment, offset = self._connection.execute(
                 'SELECT segment, "offset" FROM load_offsets'
             ).fetchall()[0]
             self._position = Position(segment, offset)
-            self._seq = self._value("SELECT coalesce(max(seq) + 1, 0) FROM events")
+            # Numbers only grow, also where retention has left no event.
+            self._seq = self._value(
+                "SELECT greatest((SELECT max(seq) + 1 FROM events), max(seq)) FROM rollup_offsets"
+            )
         return self._connection
 
     def _create(self) -> None:
@@ -234,7 +310,7 @@ class Store:
             yield
         except duckdb.Error as err:
             self._discard()
-            raise self._translate(err, opening=opening) from err
+            raise translate(err, self.path, opening=opening) from err
         except BaseException:
             self._discard()  # a transaction may be open
             raise
@@ -246,30 +322,6 @@ class Store:
             self.close()
         except duckdb.Error:
             log.exception("store_not_closed path=%s", self.path)
-
-    def _translate(self, err: Exception, *, opening: bool) -> StackctlError:
-        import duckdb
-
-        text = str(err)
-        if any(part in text for part in ("No space left", "File too large", "quota exceeded")):
-            return DiskFull(f"no space left for {self.path}", hint=f"df -h {self.path.parent}")
-        if "lock on file" in text:
-            return Conflict(
-                f"{self.path} is open in another process", hint=f"fuser -v {self.path}"
-            )
-        if isinstance(err, duckdb.OutOfMemoryException):
-            return Failed(
-                f"the analytics store needs more than {_CONFIG['memory_limit']} for this: "
-                "ask for a shorter window"
-            )
-        damage = ("Corrupt database file", "not a valid DuckDB", "Could not read enough bytes")
-        broken = isinstance(err, (duckdb.SerializationException, duckdb.InternalException))
-        missing = isinstance(err, (duckdb.CatalogException, duckdb.BinderException))
-        if broken or any(part in text for part in damage) or (opening and missing):
-            return StoreCorrupt(
-                f"{self.path} is damaged: {text.splitlines()[0]}", hint="stackctl doctor --repair"
-            )
-        return Failed(f"the analytics store failed: {text.splitlines()[0]}")
 
 
 def _numpy_type(name: str) -> str:

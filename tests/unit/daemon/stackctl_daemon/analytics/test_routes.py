@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from stackctl.contracts.analytics import Query as AnalyticsQuery
+from stackctl.contracts.analytics import SqlRequest
 from stackctl.contracts.event import EventAck, EventBatch, Summary
 from stackctl.errors import Invalid
 from stackctl.settings import AnalyticsSettings
@@ -60,8 +62,37 @@ def test_batch_out_of_range_is_invalid(tmp_path: Path, count: int) -> None:
 
 
 def test_routes_declare_permission_cap_and_bounds(tmp_path: Path) -> None:
-    post, get = routes(AnalyticsService(AnalyticsSettings(), tmp_path))
+    post, get, *questions = routes(AnalyticsService(AnalyticsSettings(), tmp_path))
 
     assert (post.permission, post.max_body_bytes) == ("operate", 8 << 20)
     (query,) = get.queries
+    assert {route.permission for route in questions} == {"read"}
     assert (query.default, query.minimum, query.maximum) == (3600.0, 1, 31_536_000)
+
+
+def test_questions_are_answered_with_what_was_just_stored(tmp_path: Path) -> None:
+    _, figures, rows, first, rest = call(
+        tmp_path,
+        ("POST", "/v1/events", batch(30), {}),
+        ("POST", "/v1/analytics/query", AnalyticsQuery(group_by=["kind"], measures=["count"]), {}),
+        ("POST", "/v1/analytics/sql", SqlRequest(sql="SELECT count(*) AS n FROM events"), {}),
+        ("GET", "/v1/analytics/events", None, {"after_seq": -1, "limit": 20, "kind": "user"}),
+        ("GET", "/v1/analytics/events", None, {"after_seq": 27, "limit": 20, "kind": ""}),
+    )
+
+    assert (figures.rows, [c.role for c in figures.columns]) == (
+        [["user", 30]],
+        ["group", "measure"],
+    )
+    assert (rows.rows, rows.columns[0].name) == ([[30]], "n")
+    assert [stored.seq for stored in first.items] == list(range(10, 30))
+    assert [stored.seq for stored in rest.items] == [28, 29]
+    assert (rest.next_seq, rest.items[0].event.name) == (29, "a")
+
+
+def test_an_unknown_kind_of_a_tail_is_invalid(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="expected request"):
+        call(
+            tmp_path,
+            ("GET", "/v1/analytics/events", None, {"after_seq": -1, "limit": 1, "kind": "x"}),
+        )
