@@ -43,7 +43,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Figures over a range of time, whole or in steps, by dimensions."""
 
-    measures: list[Measure] = ["count", "errors", "p50_s", "p95_s", "p99_s"]
+    measures: list[Measure] = msgspec.field(
+        default_factory=lambda: ["count", "errors", "p50_s", "p95_s", "p99_s"]
+    )
     kind: str = ""
     """Of the events; empty: every one."""
     since_us: Annotated[int, Meta(ge=0, le=2**53)] = 0
