@@ -17,6 +17,7 @@ INDEX: dict[str, tuple[str, str]] = {
     "devices": ("stackctl_commands.devices", "List devices and what runs on them"),
     "api": ("stackctl_commands.api", "Show how other programs reach the models"),
     "jobs": ("stackctl_commands.jobs", "List, show, watch and cancel jobs"),
+    "insights": ("stackctl_commands.insights", "Show what changed, why, and what to do about it"),
     "logs": ("stackctl_commands.logs", "Show the daemon's log"),
     "doctor": ("stackctl_commands.doctor", "Look for problems and say how to mend them"),
     "config": ("stackctl_commands.config", "Show, check and reload the configuration"),

@@ -107,6 +107,10 @@ class Columns:
         if condition.field == "attributes.queue_s" and condition.op == "ge":
             held: Array = span["queue_s"] >= condition.value
             return held
+        if condition.field in TEXTS and condition.op == "in":
+            return np.isin(
+                span[condition.field], [self.words.numbers.get(v, -1) for v in condition.value]
+            )
         raise NotImplementedError(condition)
 
     def _group(self, span: dict[str, Array], name: str) -> tuple[Array, list[Any]]:

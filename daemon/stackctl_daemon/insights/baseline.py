@@ -18,6 +18,8 @@ THURSDAY = 3  # the epoch's weekday, Monday being 0
 RECENT_SKIP = 45
 """Minutes before now that a baseline of the last hours leaves out: they may be the incident."""
 TRAILING = 240
+UNKNOWN_SPREAD = 0.6
+"""Relative deviation of what has no history: the hours of a day may differ by so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,9 @@ def profile(hours: FloatArray, heard: FloatArray, end_hour: int, *, log: bool) -
     data = np.where(heard > 0, hours, np.nan).astype(np.float32)
     weeks = data.reshape(len(data), WEEKS, 168)
     with np.errstate(all="ignore"):
-        centre = _by_hour_of_week(weeks)
         spare = _by_day_class(data, end_hour)
+        # A logarithm of few requests is noisy, and hardly knows the day: ten days are better.
+        centre = np.full((len(data), 168), np.nan) if log else _by_hour_of_week(weeks)
     # Hour 0 of the ring is WEEKS weeks before its end, so columns repeat each 168.
     whole = np.tile(centre, (1, WEEKS + 1))[:, : HOURS + 24]
     spare = np.concatenate([spare, spare[:, -168:-144]], axis=1)
@@ -68,13 +71,13 @@ def expected(usual: Profile, lines: Lines, end: int, *, log: bool = False) -> Fl
     found = found if log else found / 60
     recent = lines.minutes[:, -TRAILING:-RECENT_SKIP]
     with np.errstate(all="ignore"):
-        trailing = _nanmedian(recent, 1) if log else recent.mean(axis=1)
+        trailing = nanmedian(recent, 1) if log else recent.mean(axis=1)
     return np.where(np.isnan(found), trailing[:, None], found).astype(np.float32)
 
 
 def _by_hour_of_week(weeks: FloatArray) -> FloatArray:
     known = (~np.isnan(weeks)).sum(axis=1)
-    return np.where(known >= 3, _nanmedian(weeks, 1), np.nan).astype(np.float32)
+    return np.where(known >= 3, nanmedian(weeks, 1), np.nan).astype(np.float32)
 
 
 def _by_day_class(data: FloatArray, end_hour: int) -> FloatArray:
@@ -87,7 +90,7 @@ def _by_day_class(data: FloatArray, end_hour: int) -> FloatArray:
     for number in range(48):
         columns = data[:, (kind == number) & recent]
         known = (~np.isnan(columns)).sum(axis=1)
-        enough = np.where(known >= 3, _nanmedian(columns, 1), np.nan)
+        enough = np.where(known >= 3, nanmedian(columns, 1), np.nan)
         found[:, kind == number] = enough[:, None]
     return found
 
@@ -97,18 +100,18 @@ def _spread(data: FloatArray, centre: FloatArray, log: bool) -> FloatArray:
     values, usual = data[:, recent], centre[:, recent]
     if log:
         rest = np.abs(values - usual)
-        return np.maximum(1.4826 * _nanmedian(rest, 1), 0.03).astype(np.float32)
+        return np.maximum(1.4826 * nanmedian(rest, 1), 0.03).astype(np.float32)
     with np.errstate(all="ignore"):
         rest = np.where(usual >= 10, np.abs(values - usual) / np.maximum(usual, 1), np.nan)
         own = np.where(usual >= 10, 1 / np.maximum(usual, 1), np.nan)
-        noise = np.nan_to_num(_nanmedian(own, 1), nan=0.01)
-        typical = np.nan_to_num(1.4826 * _nanmedian(rest, 1), nan=0.2)
+        noise = np.nan_to_num(nanmedian(own, 1), nan=0.01)
+        typical = np.nan_to_num(1.4826 * nanmedian(rest, 1), nan=UNKNOWN_SPREAD)
     # What chance alone would give is left out: tests add it for their own window.
     spread: FloatArray = np.sqrt(np.maximum(typical**2 - noise, 0.12**2)).astype(np.float32)
     return spread
 
 
-def _nanmedian(values: FloatArray, axis: int) -> FloatArray:
+def nanmedian(values: FloatArray, axis: int) -> FloatArray:
     """Median without what is not a number; not a number where nothing else is, silently."""
     ordered = np.sort(values, axis=axis)  # NaN last
     count = (~np.isnan(values)).sum(axis=axis, keepdims=True)

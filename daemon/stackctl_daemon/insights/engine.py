@@ -25,6 +25,11 @@ CAUSES = {
     "latency-shift": ("saturation",),
 }
 """A finding of the first is left out where there is one of the others, which explains it."""
+EXPLAINED = frozenset(
+    {"latency-shift", "change-point", "traffic-drop", "traffic-surge", "error-burst", "saturation"}
+)
+"""Kinds of which one finding at a time is given, with the dimension that explains it best."""
+RETOLD_US = 45 * MINUTE_US
 WEIGHT = {"info": 1.0, "warning": 2.0, "critical": 3.0}
 
 
@@ -56,6 +61,8 @@ def advance(
     for finding in findings:
         old = _same(kept, finding, now_us, changed)
         new = _insight(finding, old, now_us)
+        if old is not None and finding.kind in EXPLAINED and old.subject != finding.subject:
+            new = _surer(old, new)
         if old is None:
             new = _muted_like(new, kept, now_us)
         changed[new.id] = new
@@ -103,7 +110,18 @@ def _same(
         recent = not insight.resolved_us or now_us - insight.resolved_us <= AGAIN_US
         if recent and _compatible(insight.subject, finding.subject):
             return insight
-    return None
+    return next((i for i in kept if i.id not in taken and _retold(i, finding)), None)
+
+
+def _retold(insight: Insight, finding: Finding) -> bool:
+    """Say whether a finding is the same change, explained by another dimension."""
+    return (
+        insight.kind == finding.kind
+        and finding.kind in EXPLAINED
+        and not insight.resolved_us
+        and abs(insight.began_us - finding.began * MINUTE_US) <= RETOLD_US
+        and not insight.subject.keys() & finding.subject.keys()
+    )
 
 
 def _compatible(one: dict[str, str], other: dict[str, str]) -> bool:
@@ -115,6 +133,13 @@ def _compatible(one: dict[str, str], other: dict[str, str]) -> bool:
     if any(one[key] != other[key] for key in common):
         return False
     return bool(common) or not one or not other
+
+
+def _surer(old: Insight, new: Insight) -> Insight:
+    """Keep what was said when it was surer: at its end a change is explained by less."""
+    if new.confidence >= old.confidence:
+        return new
+    return msgspec.structs.replace(old, state=new.state, seen_us=new.seen_us, resolved_us=0)
 
 
 def _insight(finding: Finding, old: Insight | None, now_us: int) -> Insight:

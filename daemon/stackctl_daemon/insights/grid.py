@@ -107,8 +107,43 @@ class Grid:
         return self._marginal(dim, "count", self._summed)
 
     def latency(self, dim: str) -> Lines:
-        """Give each value's mean log latency, weighted by count; owned as those of `lines`."""
+        """Give each value's mean log latency, weighted by count; owned as those of `lines`.
+
+        Several dimensions are joined by ``+``.
+        """
         return self._marginal(dim, "log_s", self._weighted)
+
+    def rest(self, dim: str, whole: str, usual: FloatArray, measure_hours: bool) -> FloatArray:
+        """Give each value's mean log latency beyond what is usual of its cells.
+
+        Args:
+            dim: the dimension of the values.
+            whole: the dimensions, joined by ``+``, whose values ``usual`` has a row each of.
+            usual: ``(values of whole, minutes or hours)``: what each cell of a value should take.
+            measure_hours: of hours, not minutes; the last columns of the ring, as many as usual's.
+
+        What a group asks for may change; each cell is held against its own, so that a change of
+        the mixture is no change of latency.
+        """
+        ring = self.hours if measure_hours else self.minutes
+        columns = slice(ring["log_s"].shape[1] - usual.shape[1], None)
+        _, of_whole = self._membership(whole)
+        own = np.argmax(of_whole, axis=0)
+        rest = ring["log_s"][: len(self.keys), columns] - usual[own]
+        known = ~np.isnan(rest)
+        weight = np.where(known, ring["count"][: len(self.keys), columns], 0)
+        _, members = self._membership(dim)
+        total = members @ weight
+        summed = members @ (weight * np.where(known, rest, 0))
+        return np.where(total > 0, summed / np.maximum(total, 1e-9), np.nan).astype(np.float32)
+
+    def mean(self, dim: str, whole: str, figures: FloatArray, weight: FloatArray) -> FloatArray:
+        """Give each value's weighted mean of its cells' figures, ``(values of whole, 1)``."""
+        _, of_whole = self._membership(whole)
+        _, members = self._membership(dim)
+        own = figures[np.argmax(of_whole, axis=0), 0]
+        found: FloatArray = (members @ (weight * own)) / np.maximum(members @ weight, 1e-9)
+        return found
 
     def members(self, dim: str, value: str) -> list[int]:
         """Give the rows whose dimension has a value; every row for the empty dimension."""
@@ -165,8 +200,8 @@ class Grid:
         size, values, members = self._members.get(dim, (-1, [], np.zeros((0, 0), np.float32)))
         if size == len(self.keys):
             return values, members
-        place = self.dims.index(dim) if dim else -1
-        of_rows = [key[place] if dim else "" for key in self.keys]
+        places = [self.dims.index(name) for name in dim.split("+")] if dim else []
+        of_rows = ["+".join(key[place] for place in places) for key in self.keys]
         values = [""] if not dim else sorted({v for v in of_rows if v})
         number = {value: i for i, value in enumerate(values)}
         members = np.zeros((len(values), len(self.keys)), np.float32)

@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stackctl_daemon.insights.baseline import Profile, expected, profile
+from stackctl_daemon.insights.baseline import Profile, expected, nanmedian, profile
 from stackctl_daemon.insights.grid import HOURS, MINUTES, FloatArray, Grid, Lines
 
 MOST_SAMPLES = 4000
+SAMPLE_MINUTES = 5
+"""Metrics are kept no closer."""
+CELL = "name+model+device"
+REST_MINUTES = 480
+REST_HOURS = slice(HOURS - 7 * 24, HOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,19 @@ class Sample:
     minute: int
     value: float
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Log latencies of a dimension's values beyond what is usual."""
+
+    values: list[str]
+    minutes: FloatArray
+    """``(values, REST_MINUTES)``; not a number where nothing was asked."""
+    spread: FloatArray
+    """How much an hour differs from another."""
+    usual: FloatArray
+    """The log latency that is usual now."""
 
 
 @dataclass(slots=True)
@@ -50,6 +68,8 @@ class Panel:
     """Minute since the epoch: everything before it is known."""
     ready: bool = False
     _profiles: dict[str, tuple[int, Profile]] = field(default_factory=dict)
+    _rest: dict[str, tuple[int, Rest]] = field(default_factory=dict)
+    _own: dict[str, tuple[tuple[int, int], FloatArray, FloatArray]] = field(default_factory=dict)
     _traffic: dict[str, tuple[tuple[int, int], Lines]] = field(default_factory=dict)
     _expected: dict[str, tuple[tuple[object, ...], FloatArray]] = field(default_factory=dict)
 
@@ -73,7 +93,9 @@ class Panel:
     def sample(self, into: str, key: tuple[str, ...], sample: Sample) -> None:
         """Keep a value; the oldest beyond `MOST_SAMPLES` goes."""
         kept = self.jobs if into == "jobs" else self.metrics
-        kept.setdefault(key, deque(maxlen=MOST_SAMPLES)).append(sample)
+        series = kept.setdefault(key, deque(maxlen=MOST_SAMPLES))
+        if into == "jobs" or not series or sample.minute - series[-1].minute >= SAMPLE_MINUTES:
+            series.append(sample)
 
     def traffic(self, dim: str) -> Lines:
         """Give requests, successful or not, by a dimension that both grids have."""
@@ -102,6 +124,44 @@ class Panel:
             minutes[rows] += lines.minutes
             hours[rows] += lines.hours
         return Lines(values, minutes, hours)
+
+    def rest(self, dim: str) -> Rest:
+        """Give log latencies beyond what is usual of each route, model and device.
+
+        What a value always has beyond it, as a user with longer texts has, is taken off.
+        """
+        found = self._rest.get(dim)
+        if found is not None and found[0] == self.answers.version:
+            return found[1]
+        lines = self.answers.latency(CELL)
+        should = self.expected("latency", lines, log=True)[:, -REST_MINUTES:]
+        minutes = self.answers.rest(dim, CELL, should, False)
+        own, spread = self._own_rest(dim, lines)
+        rest = Rest(
+            self.answers.lines(dim).values,
+            minutes - own[:, None],
+            spread,
+            self._usual(dim, should),
+        )
+        self._rest[dim] = (self.answers.version, rest)
+        return rest
+
+    def _own_rest(self, dim: str, lines: Lines) -> tuple[FloatArray, FloatArray]:
+        stamp = (self.answers.end_hour, len(self.answers.keys))
+        known = self._own.get(dim)
+        if known is None or known[0] != stamp:
+            usual = self.profile("latency", lines, log=True).centre[:, REST_HOURS]
+            hours = self.answers.rest(dim, CELL, usual, True)
+            own = np.nan_to_num(nanmedian(hours, 1))
+            spread = np.nan_to_num(1.4826 * nanmedian(np.abs(hours - own[:, None]), 1), nan=0.1)
+            known = self._own[dim] = (stamp, own, np.maximum(spread, 0.03).astype(np.float32))
+        return known[1], known[2]
+
+    def _usual(self, dim: str, should: FloatArray) -> FloatArray:
+        """Give a value's usual log latency now: that of its cells, by what it asks for now."""
+        recent = np.where(np.isnan(should[:, -1]), 0, should[:, -1])[:, None]
+        counts = self.answers.minutes["count"][: len(self.answers.keys), -60:].sum(axis=1)
+        return self.answers.mean(dim, CELL, recent, counts)
 
     def alive(self) -> tuple[FloatArray, FloatArray]:
         """Say of which minutes and hours there is any event: the daemon ran."""

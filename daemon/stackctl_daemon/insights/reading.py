@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from stackctl.contracts.analytics import Filter, Measure, Query
+from stackctl_daemon.insights.detectors.disk import METRIC as DISK
 from stackctl_daemon.insights.finding import MINUTE_US
 from stackctl_daemon.insights.grid import HOURS, LATE_MINUTES, MINUTES, Grid
 from stackctl_daemon.insights.panel import Panel, Sample
@@ -23,7 +24,12 @@ from stackctl_daemon.insights.ports import Figures
 LIMIT = 10_000
 LONG_QUEUE_S = 0.25
 """A batch that waited so long counts as queued."""
-METRIC_MINUTES = 36 * 60
+METRIC_MINUTES = 8 * 1440
+WATCHED = [
+    DISK,
+    *(f"{part}.memory_bytes" for part in ("process", "worker", "device", "container")),
+]
+"""Metrics that forecasts are made of; others would be read for nothing."""
 JOB_HOURS = 14 * 24
 _ROW = list[Any]  # Any: a row of an answer holds text and numbers
 
@@ -138,7 +144,14 @@ class Reader:
     async def _metrics(self, since: int, until: int) -> list[tuple[tuple[str, ...], Sample]]:
         dims = ["name", "device", "model", "attributes.value"]
         query = _range(
-            Query(measures=["count"], kind="metric", step_s=60, group_by=dims, limit=LIMIT),
+            Query(
+                measures=["count"],
+                kind="metric",
+                step_s=60,
+                group_by=dims,
+                where=[Filter(field="name", op="in", value=WATCHED)],
+                limit=LIMIT,
+            ),
             since,
             until,
         )

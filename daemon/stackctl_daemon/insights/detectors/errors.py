@@ -19,6 +19,7 @@ from stackctl_daemon.insights.statistics import confidence, onset, surprise
 WINDOWS = (5, 15, 45)
 LEAST_NATS = 15.0
 LEAST_ERRORS = 8
+LEAST_RATE = 0.05
 ELSEWHERE = frozenset({"overloaded", "worker_crashed", "device_lost"})
 """Codes that other detectors tell of."""
 HISTORY = 14 * 24
@@ -55,7 +56,8 @@ def detect_burst(panel: Panel) -> list[Finding]:
     if not best[1]:
         return []
     nats, minutes, _ = best
-    return [_burst(panel, rows, nats=nats, minutes=minutes, usual=usual, counts=counts)]
+    found = _burst(panel, rows, nats=nats, minutes=minutes, usual=usual, counts=counts)
+    return [found] if found.after >= LEAST_RATE else []
 
 
 def _suspects(

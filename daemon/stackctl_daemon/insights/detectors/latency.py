@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stackctl_daemon.insights.finding import Finding, ago, ask, named, points, seconds
-from stackctl_daemon.insights.grid import FloatArray, Lines
-from stackctl_daemon.insights.panel import Panel
+from stackctl_daemon.insights.grid import FloatArray
+from stackctl_daemon.insights.panel import REST_MINUTES, Panel
 from stackctl_daemon.insights.statistics import confidence, onset, split
 
 WINDOWS = (10, 30)
@@ -21,7 +21,9 @@ LEAST_SHIFT = float(np.log(1.4))
 LEAST_Z = 6.0
 LEAST_SAMPLES = 12
 DIMS = ("model", "device", "name", "uid")
-CHANGE_SPAN = 480
+PREFERRED = {"model": 1.1, "device": 1.05}
+"""Of what explains as much: where a route has one model, the model is what one can act on."""
+CHANGE_SPAN = REST_MINUTES
 CHANGE_BIN = 10
 LEAST_CHANGE = float(np.log(1.1))
 CHANGE_T = 6.5
@@ -39,7 +41,8 @@ class _Shift:
     """Requests in the window."""
     minutes: int
     logs: FloatArray
-    usual: FloatArray
+    """Beyond the usual, by minute."""
+    usual: float
 
 
 def detect_shift(panel: Panel) -> list[Finding]:
@@ -55,27 +58,28 @@ def detect_shift(panel: Panel) -> list[Finding]:
 
 def _shifts(panel: Panel, dim: str, minutes: int) -> list[_Shift]:
     """Give every value's step, told or not."""
-    lines, counts = panel.answers.latency(dim), panel.answers.lines(dim).minutes
-    if not lines.values:
-        return []
-    profile = panel.profile(f"latency.{dim}", lines, log=True)
-    usual = panel.expected(f"latency.{dim}", lines, log=True)
+    rest, counts = panel.rest(dim), panel.answers.lines(dim).minutes
     found = []
-    for row, value in enumerate(lines.values):
-        logs, weight = lines.minutes[row, -minutes:], counts[row, -minutes:]
-        rest = logs - usual[row, -minutes:]
-        known = ~np.isnan(rest)
+    for row, value in enumerate(rest.values):
+        logs, weight = rest.minutes[row, -minutes:], counts[row, -minutes:]
+        known = ~np.isnan(logs)
         if weight[known].sum() < LEAST_SAMPLES or known.sum() < 3:
             continue
-        step = _weighted_median(rest[known], weight[known])
-        noise = _noise(lines.minutes[row] - usual[row], counts[row])
-        error = np.hypot(float(profile.spread[row]), noise / np.sqrt(weight[known].sum()))
+        step = _weighted_median(logs[known], weight[known])
+        noise = _noise(rest.minutes[row], counts[row, -REST_MINUTES:])
+        error = np.hypot(float(rest.spread[row]), noise / np.sqrt(weight[known].sum()))
         found.append(
             _Shift(
-                dim, value, step, step / float(error), float(weight.sum()), minutes,
-                lines.minutes[row], usual[row],
+                dim,
+                value,
+                step,
+                step / float(error),
+                float(weight.sum()),
+                minutes,
+                rest.minutes[row],
+                float(rest.usual[row]),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -112,7 +116,7 @@ def _explaining(panel: Panel, shifts: list[_Shift]) -> _Shift | None:
         explained /= max(explained + sum(s.weight * max(s.step, 0.0) for s in peers), 1e-9)
         if contrast < 0.5 * shift.step:
             continue
-        score = contrast * (0.3 + explained)
+        score = contrast * (0.3 + explained) * PREFERRED.get(shift.dim, 1.0)
         if score > merit:
             best, merit = shift, score
     if best is None:
@@ -122,10 +126,9 @@ def _explaining(panel: Panel, shifts: list[_Shift]) -> _Shift | None:
 
 def _shift_finding(panel: Panel, shift: _Shift) -> Finding:
     subject = {shift.dim: shift.value} if shift.dim else {}
-    before = float(np.exp(np.nanmedian(shift.usual[-shift.minutes :])))
+    before = float(np.exp(shift.usual))
     after = before * float(np.exp(shift.step))
-    rest = shift.logs - shift.usual
-    began = panel.end - 180 + onset(rest[-180:], shift.step / 2, up=True)
+    began = panel.end - 180 + onset(shift.logs[-180:], shift.step / 2, up=True)
     return Finding(
         kind="latency-shift",
         subject=subject,
@@ -144,9 +147,7 @@ def _shift_finding(panel: Panel, shift: _Shift) -> Finding:
             f"that is {shift.z:.1f} standard errors",
         ],
         query=ask("request", subject, began, ["count", "p50_s", "p95_s"]),
-        evidence=points(
-            panel.end, list(np.exp(shift.logs[-180:])), list(np.exp(shift.usual[-180:]))
-        ),
+        evidence=points(panel.end, list(before * np.exp(shift.logs[-180:])), [before] * 180),
         action="stackctl devices" if shift.dim == "device" else "stackctl models ps",
         resolves=f"the median of 10 min is below {np.exp(LEAST_SHIFT):.1f} times the usual",
     )
@@ -156,28 +157,21 @@ def detect_change_point(panel: Panel) -> list[Finding]:
     """Give the surest lasting step of a model's or device's latency too small to be a shift."""
     found: list[tuple[float, Finding]] = []
     for dim in ("model", "device"):
-        lines, counts = panel.answers.latency(dim), panel.answers.lines(dim).minutes
-        if not lines.values:
-            continue
-        usual = panel.expected(f"latency.{dim}", lines, log=True)
-        for row, value in enumerate(lines.values):
-            change = _change(panel, lines, counts, usual, row, {dim: value})
+        rest = panel.rest(dim)
+        counts = panel.answers.lines(dim).minutes[:, -CHANGE_SPAN:]
+        for row, value in enumerate(rest.values):
+            before = float(np.exp(rest.usual[row]))
+            change = _change(panel, rest.minutes[row], counts[row], before, {dim: value})
             if change is not None:
                 found.append(change)
     return [max(found, key=lambda pair: pair[0])[1]] if found else []
 
 
 def _change(
-    panel: Panel,
-    lines: Lines,
-    counts: FloatArray,
-    usual: FloatArray,
-    row: int,
-    subject: dict[str, str],
+    panel: Panel, logs: FloatArray, counts: FloatArray, before: float, subject: dict[str, str]
 ) -> tuple[float, Finding] | None:
-    logs = lines.minutes[row, -CHANGE_SPAN:]
-    rest = (logs - usual[row, -CHANGE_SPAN:]).reshape(-1, CHANGE_BIN)
-    weight = np.where(np.isnan(rest), 0, counts[row, -CHANGE_SPAN:].reshape(-1, CHANGE_BIN))
+    rest = logs.reshape(-1, CHANGE_BIN)
+    weight = np.where(np.isnan(rest), 0, counts.reshape(-1, CHANGE_BIN))
     total = weight.sum(axis=1)
     if (total >= 4).mean() < 0.9:
         return None
@@ -188,7 +182,6 @@ def _change(
         return None
     if abs(now) < LEAST_CHANGE * 0.7 or now * step < 0:
         return None
-    before = float(np.exp(np.nanmedian(usual[row, -CHANGE_SPAN:])))
     began = panel.end - CHANGE_SPAN + at * CHANGE_BIN
     after = before * float(np.exp(step))
     finding = Finding(
@@ -209,7 +202,7 @@ def _change(
             f" {CHANGE_BIN} min",
         ],
         query=ask("request", subject, began, ["count", "p50_s", "p95_s"]),
-        evidence=points(panel.end, list(np.exp(logs)), list(np.exp(usual[row, -CHANGE_SPAN:]))),
+        evidence=points(panel.end, list(before * np.exp(logs)), [before] * CHANGE_SPAN),
         action="stackctl models ps",
         resolves="the step is undone, or eight hours old",
     )

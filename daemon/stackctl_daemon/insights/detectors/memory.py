@@ -9,7 +9,7 @@ import numpy as np
 
 from stackctl_daemon.insights.finding import MINUTE_US, Finding, ago, ask, named
 from stackctl_daemon.insights.panel import Panel
-from stackctl_daemon.insights.statistics import confidence, trend
+from stackctl_daemon.insights.statistics import Floats, confidence, trend
 
 WINDOW = 300
 LEAST_SPAN = 180
@@ -33,6 +33,9 @@ def detect(panel: Panel) -> list[Finding]:
         now = float(np.median(values[recent][-5:]))
         before = float(np.median(values[recent][:5]))
         highest = float(np.quantile(values[~recent], 0.99)) if (~recent).sum() else before
+        past = _past_growth(minutes[~recent], values[~recent])
+        if np.log(now / max(before, 1)) < 1.3 * past:
+            continue
         if tau < LEAST_TAU or now < before * (1 + LEAST_GROWTH) or now < BEYOND * highest:
             continue
         name, device, model = key
@@ -67,3 +70,14 @@ def detect(panel: Panel) -> list[Finding]:
             )
         )
     return found
+
+
+def _past_growth(minutes: Floats, values: Floats) -> float:
+    """Give the greatest growth of as long a span before, as a logarithm."""
+    if len(values) < 30:
+        return 0.0
+    smooth = np.convolve(np.log(np.maximum(values, 1)), np.ones(5) / 5, "valid")
+    times = minutes[2:-2]
+    later = np.searchsorted(times, times + LEAST_SPAN)
+    inside = later < len(times)
+    return float((smooth[later[inside]] - smooth[inside]).max(initial=0.0))

@@ -100,8 +100,9 @@ def _explanations(panel: Panel, deviations: list[_Deviation]) -> list[_Deviation
     if whole and (not strong or _is_everywhere(panel, whole)):
         return [whole]
     if strong:
-        # Of those that explain it the one that deviates most, which is the least that does.
-        return [max(strong, key=lambda d: (abs(_log_ratio(d)), d.dim == "model"))]
+        # What explains more, and what deviates more: a part of the cause loses by the first, what
+        # the cause is a part of by the second.
+        return [max(strong, key=lambda d: d.change / change * _depth(d))]
     return [max(parts, key=lambda d: d.nats)]
 
 
@@ -119,6 +120,13 @@ def _is_everywhere(panel: Panel, whole: _Deviation) -> bool:
         if should[large][like].sum() < 0.8 * should[large].sum():
             return False
     return True
+
+
+def _depth(deviation: _Deviation) -> float:
+    lost = 1 - deviation.observed / max(deviation.usual, 1)
+    return (lost if lost > 0 else _log_ratio(deviation)) * (
+        1.05 if deviation.dim == "model" else 1
+    )
 
 
 def _log_ratio(deviation: _Deviation) -> float:

@@ -14,6 +14,7 @@ LEAST_NATS = 14.0
 LEAST_SHARE = 0.35
 LEAST_FACTOR = 3.0
 LEAST_REQUESTS = 40.0
+LEAST_MINUTES = 10
 HISTORY = 21 * 24
 
 
@@ -35,6 +36,9 @@ def detect(panel: Panel) -> list[Finding]:
             # Bursts are shorter than an hour: the busiest may have come within half of one.
             peak = float(busiest[row]) * min(1.0, minutes / 30)
             if seen < max(LEAST_REQUESTS, LEAST_FACTOR * was, 1.5 * peak) or share < LEAST_SHARE:
+                continue
+            # A script's few minutes are no news.
+            if np.count_nonzero(users.minutes[row, -LEAST_MINUTES:]) < LEAST_MINUTES * 0.8:
                 continue
             nats = surprise(seen, max(was, peak), 0.2)
             best = max(best, (nats, minutes, seen, was, share))
