@@ -65,7 +65,7 @@ class App:
             embedder = RemoteEmbedder(os.environ.get("STACKCTL_INFERENCE_SOCKET", ""))
         if target in ("all", "search"):
             self._build_search(embedder)
-        if self.analytics is not None:
+        if target in ("all", "analytics"):
             self._build_insights()
         jobs = Area(
             "jobs",

@@ -20,9 +20,9 @@ import time
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
-from insight_columns import Columns
 from insight_days import MINUTE_US, START, Days
 from insight_incidents import Injector, Truth
 
@@ -178,7 +178,7 @@ def run(seed: int, days: int, trials: int, workers: int) -> Score:
     with ProcessPoolExecutor(workers) as pool:
         parts = [
             pool.submit(part, seed, days, low, high, [t for t in planned if low <= t[0] < high])
-            for low, high in zip(cuts, cuts[1:], strict=False)
+            for low, high in pairwise(cuts)
         ]
         for done in parts:
             whole.add(done.result())
@@ -202,9 +202,8 @@ def report(score: Score, days: int) -> bool:
     recall, precision = found / max(found + missed, 1), found / max(found + wrong, 1)
     a_day = sum(score.quiet.values()) / days
     print(f"overall: recall {recall:.3f}, precision {precision:.3f} of {found + missed} trials")
-    print(
-        f"quiet days: {a_day:.2f} insights a day over {score.minutes / 1440:.0f} days, {dict(score.quiet)}"
-    )
+    of = score.minutes / 1440
+    print(f"quiet days: {a_day:.2f} insights a day of {of:.0f} days: {dict(score.quiet)}")
     return recall >= LEAST and precision >= LEAST and a_day <= MOST_A_DAY
 
 

@@ -72,7 +72,8 @@ def expected(usual: Profile, lines: Lines, end: int, *, log: bool = False) -> Fl
     recent = lines.minutes[:, -TRAILING:-RECENT_SKIP]
     with np.errstate(all="ignore"):
         trailing = nanmedian(recent, 1) if log else recent.mean(axis=1)
-    return np.where(np.isnan(found), trailing[:, None], found).astype(np.float32)
+    whole: FloatArray = np.where(np.isnan(found), trailing[:, None], found).astype(np.float32)
+    return whole
 
 
 def _by_hour_of_week(weeks: FloatArray) -> FloatArray:
@@ -100,7 +101,8 @@ def _spread(data: FloatArray, centre: FloatArray, log: bool) -> FloatArray:
     values, usual = data[:, recent], centre[:, recent]
     if log:
         rest = np.abs(values - usual)
-        return np.maximum(1.4826 * nanmedian(rest, 1), 0.03).astype(np.float32)
+        noisy: FloatArray = np.maximum(1.4826 * nanmedian(rest, 1), 0.03).astype(np.float32)
+        return noisy
     with np.errstate(all="ignore"):
         rest = np.where(usual >= 10, np.abs(values - usual) / np.maximum(usual, 1), np.nan)
         own = np.where(usual >= 10, 1 / np.maximum(usual, 1), np.nan)

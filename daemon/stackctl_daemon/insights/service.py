@@ -78,7 +78,7 @@ class InsightService:
         self._store = await self._call(lambda: InsightStore(self._path))
         known, self._checked_us = await self._call(self._opened().load)
         self._known = {insight.id: insight for insight in known}
-        self._tasks = TaskOwner()
+        self._tasks = TaskOwner(self._ended)
         if self._interval_s:
             self._tasks.spawn(self._run(), name="insights")
 
@@ -172,6 +172,9 @@ class InsightService:
                 self._problem = err.message
                 log.warning("insights_not_checked error=%s", err.message)
         return self.list("open")
+
+    def _ended(self, task: str, error: BaseException) -> None:
+        self._problem = f"{task} ended by our bug: {error!r}"
 
     async def _run(self) -> None:
         while True:

@@ -58,6 +58,8 @@ def detect_shift(panel: Panel) -> list[Finding]:
 
 def _shifts(panel: Panel, dim: str, minutes: int) -> list[_Shift]:
     """Give every value's step, told or not."""
+    if not panel.answers.keys:
+        return []
     rest, counts = panel.rest(dim), panel.answers.lines(dim).minutes
     found = []
     for row, value in enumerate(rest.values):
@@ -156,7 +158,7 @@ def _shift_finding(panel: Panel, shift: _Shift) -> Finding:
 def detect_change_point(panel: Panel) -> list[Finding]:
     """Give the surest lasting step of a model's or device's latency too small to be a shift."""
     found: list[tuple[float, Finding]] = []
-    for dim in ("model", "device"):
+    for dim in ("model", "device") if panel.answers.keys else ():
         rest = panel.rest(dim)
         counts = panel.answers.lines(dim).minutes[:, -CHANGE_SPAN:]
         for row, value in enumerate(rest.values):

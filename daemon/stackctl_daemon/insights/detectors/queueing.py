@@ -59,7 +59,7 @@ def _most(panel: Panel, grid: Grid, dims: tuple[str, ...], code: str) -> Finding
     if best is None:
         return None
     _, subject, bad, sent, was = best
-    return _finding(panel, subject, bad, sent, was, bool(code))
+    return _finding(panel, subject, bad, sent, was, refused=bool(code))
 
 
 def _tested(
@@ -82,6 +82,7 @@ def _finding(
     bad: FloatArray,
     sent: FloatArray,
     was: float,
+    *,
     refused: bool,
 ) -> Finding:
     seen, of = float(bad[-MINUTES:].sum()), float(sent[-MINUTES:].sum())
