@@ -22,6 +22,8 @@ from stackctl_daemon.insights.panel import Panel, Sample
 from stackctl_daemon.insights.ports import Figures
 
 LIMIT = 10_000
+MOST_STEPS = 5000
+"""Steps asked for at once; the store takes no more than 10,000."""
 LONG_QUEUE_S = 0.25
 """A batch that waited so long counts as queued."""
 METRIC_MINUTES = 8 * 1440
@@ -164,10 +166,11 @@ class Reader:
 
     async def _rows(self, query: Query) -> list[_ROW]:
         """Give every row, time first; a range with more than fit is halved."""
-        answer = await self._figures.query(query)
-        steps = (query.until_us - query.since_us) // (query.step_s * 1_000_000)
-        if answer.truncated and steps > 1:
-            middle = query.since_us + steps // 2 * query.step_s * 1_000_000
+        step_us = query.step_s * 1_000_000
+        steps = (query.until_us - query.since_us) // step_us
+        answer = await self._figures.query(query) if steps <= MOST_STEPS else None
+        if answer is None or (answer.truncated and steps > 1):
+            middle = query.since_us + steps // 2 * step_us
             first = msgspec.structs.replace(query, until_us=middle)
             second = msgspec.structs.replace(query, since_us=middle)
             return [*await self._rows(first), *await self._rows(second)]
