@@ -56,6 +56,7 @@ class Grid:
         self._rows: dict[tuple[str, ...], int] = {}
         self._members: dict[str, tuple[int, list[str], FloatArray]] = {}
         self._marginals: dict[tuple[str, str], tuple[tuple[int, int, int, int, int], Lines]] = {}
+        self._beyond_known: dict[bool, tuple[object, tuple[FloatArray, FloatArray]]] = {}
         self._settled = 0
         """Minute before which `put` is not expected any more."""
         self._version = 0
@@ -125,6 +126,21 @@ class Grid:
         What a group asks for may change; each cell is held against its own, so that a change of
         the mixture is no change of latency.
         """
+        weight, weighted = self._beyond(whole, usual, measure_hours)
+        _, members = self._membership(dim)
+        total = members @ weight
+        mean = (members @ weighted) / np.maximum(total, 1e-9)
+        return np.where(total > 0, mean, np.nan).astype(np.float32)
+
+    def _beyond(
+        self, whole: str, usual: FloatArray, measure_hours: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Give each cell's counts, and counts times what is beyond the usual."""
+        # What is usual changes with the hour alone: the same version has the same.
+        stamp = (self._version, self.end_hour, len(self.keys), whole, usual.shape)
+        known_beyond = self._beyond_known.get(measure_hours)
+        if known_beyond is not None and known_beyond[0] == stamp:
+            return known_beyond[1]
         ring = self.hours if measure_hours else self.minutes
         columns = slice(ring["log_s"].shape[1] - usual.shape[1], None)
         _, of_whole = self._membership(whole)
@@ -132,10 +148,9 @@ class Grid:
         rest = ring["log_s"][: len(self.keys), columns] - usual[own]
         known = ~np.isnan(rest)
         weight = np.where(known, ring["count"][: len(self.keys), columns], 0)
-        _, members = self._membership(dim)
-        total = members @ weight
-        summed = members @ (weight * np.where(known, rest, 0))
-        return np.where(total > 0, summed / np.maximum(total, 1e-9), np.nan).astype(np.float32)
+        found = (weight, weight * np.where(known, rest, 0))
+        self._beyond_known[measure_hours] = (stamp, found)
+        return found
 
     def mean(self, dim: str, whole: str, figures: FloatArray, weight: FloatArray) -> FloatArray:
         """Give each value's weighted mean of its cells' figures, ``(values of whole, 1)``."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from stackctl_daemon.insights.finding import Finding, ago, ask, named, points, seconds
 from stackctl_daemon.insights.grid import FloatArray
-from stackctl_daemon.insights.panel import REST_MINUTES, Panel
+from stackctl_daemon.insights.panel import REST_MINUTES, Panel, Rest
 from stackctl_daemon.insights.statistics import confidence, onset, split
 
 WINDOWS = (10, 30)
@@ -25,9 +25,11 @@ PREFERRED = {"model": 1.1, "device": 1.05}
 """Of what explains as much: where a route has one model, the model is what one can act on."""
 CHANGE_SPAN = REST_MINUTES
 CHANGE_BIN = 10
-LEAST_CHANGE = float(np.log(1.1))
+LEAST_CHANGE = float(np.log(1.14))
 CHANGE_T = 6.5
-LEAST_BINS = 6
+LEAST_BINS = 12
+"""Two hours: what is shorter is an incident, and not how things are from now on."""
+SURE_Z = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,11 @@ def _explaining(panel: Panel, shifts: list[_Shift]) -> _Shift | None:
             continue
         peers = [s for s in shifts if s.dim == shift.dim and s.value != shift.value]
         weight = sum(s.weight for s in peers)
-        outside = sum(s.weight * max(s.step, 0.0) for s in peers) / weight if weight else 0.0
-        contrast = shift.step - outside
+        # Of the others only what is beyond their noise: else the dimension with more values loses.
+        theirs = sum(s.weight * s.step for s in peers if s.step > 0 and s.z >= SURE_Z)
+        contrast = shift.step - (theirs / weight if weight else 0.0)
         explained = shift.weight * shift.step
-        explained /= max(explained + sum(s.weight * max(s.step, 0.0) for s in peers), 1e-9)
+        explained /= max(explained + theirs, 1e-9)
         if contrast < 0.5 * shift.step:
             continue
         score = contrast * (0.3 + explained) * PREFERRED.get(shift.dim, 1.0)
@@ -164,9 +167,22 @@ def detect_change_point(panel: Panel) -> list[Finding]:
         for row, value in enumerate(rest.values):
             before = float(np.exp(rest.usual[row]))
             change = _change(panel, rest.minutes[row], counts[row], before, {dim: value})
-            if change is not None:
+            if change is not None and _is_its_own(panel, rest, counts, row, change[1]):
                 found.append(change)
     return [max(found, key=lambda pair: pair[0])[1]] if found else []
+
+
+def _is_its_own(panel: Panel, rest: Rest, counts: FloatArray, row: int, finding: Finding) -> bool:
+    """Say whether the other values of the dimension changed by less than half as much."""
+    at = CHANGE_SPAN - (panel.end - finding.began)
+    others = np.arange(len(rest.values)) != row
+    means = []
+    for part in (slice(0, at), slice(at, CHANGE_SPAN)):
+        logs = rest.minutes[others, part]
+        weight = np.where(np.isnan(logs), 0, counts[others, part])
+        means.append(float((weight * np.nan_to_num(logs)).sum() / max(weight.sum(), 1)))
+    step = float(np.log(finding.after / finding.before))
+    return (means[1] - means[0]) / step < 0.5
 
 
 def _change(
