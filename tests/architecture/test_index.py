@@ -22,6 +22,7 @@ WORDS = [
     "devices",
     "api",
     "jobs",
+    "insights",
     "logs",
     "doctor",
     "config",
