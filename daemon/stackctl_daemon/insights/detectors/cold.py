@@ -40,37 +40,64 @@ def detect(panel: Panel) -> list[Finding]:
         first, last = panel.end - 60 * HOURS + stalls[0], panel.end - 60 * HOURS + stalls[-1]
         took = float(np.median([slowest[at] for at in stalls]))
         found.append(
-            Finding(
-                kind="cold-model",
-                subject={"model": model},
-                severity="info",
-                title=f"model {model} is cold: {len(stalls)} first answers after a rest took"
-                f" {seconds(took)}, {seconds(usual)} is usual",
-                measure="max_s",
-                before=usual,
-                after=took,
-                unit="s",
-                began=first,
-                confidence=confidence(nats),
-                why=[
-                    f"{len(stalls)} of {len(starts)} first answers after {REST_MINUTES} min or"
-                    f" more of rest took {LEAST_FACTOR:.0f} times the usual or longer",
-                    f"the last began {panel.end - last} min ago",
-                ],
-                query=ask("request", {"model": model}, first, ["count", "p50_s", "max_s"]),
-                evidence=[
-                    [
-                        (panel.end - 60 * HOURS + at) * MINUTE_US,
-                        round(float(slowest[at]), 6),
-                        round(usual, 6),
-                    ]
-                    for at in starts
-                ],
-                action=f"stackctl models load {model}",
-                resolves=f"fewer than {LEAST_STALLS} slow first answers in {HOURS} h",
+            _finding(
+                panel,
+                model=model,
+                stalls=stalls,
+                starts=starts,
+                took=took,
+                usual=usual,
+                first=first,
+                last=last,
+                nats=nats,
+                slowest=slowest,
             )
         )
     return found
+
+
+def _finding(
+    panel: Panel,
+    *,
+    model: str,
+    stalls: list[int],
+    starts: list[int],
+    took: float,
+    usual: float,
+    first: int,
+    last: int,
+    nats: float,
+    slowest: FloatArray,
+) -> Finding:
+    return Finding(
+        kind="cold-model",
+        subject={"model": model},
+        severity="info",
+        title=f"model {model} is cold: {len(stalls)} first answers after a rest took"
+        f" {seconds(took)}, {seconds(usual)} is usual",
+        measure="max_s",
+        before=usual,
+        after=took,
+        unit="s",
+        began=first,
+        confidence=confidence(nats),
+        why=[
+            f"{len(stalls)} of {len(starts)} first answers after {REST_MINUTES} min or"
+            f" more of rest took {LEAST_FACTOR:.0f} times the usual or longer",
+            f"the last began {panel.end - last} min ago",
+        ],
+        query=ask("request", {"model": model}, first, ["count", "p50_s", "max_s"]),
+        evidence=[
+            [
+                (panel.end - 60 * HOURS + at) * MINUTE_US,
+                round(float(slowest[at]), 6),
+                round(usual, 6),
+            ]
+            for at in starts
+        ],
+        action=f"stackctl models load {model}",
+        resolves=f"fewer than {LEAST_STALLS} slow first answers in {HOURS} h",
+    )
 
 
 def _starts(counts: FloatArray) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from stackctl_daemon.insights.finding import Finding, ago, ask, points
+from stackctl_daemon.insights.grid import FloatArray
 from stackctl_daemon.insights.panel import Panel
 from stackctl_daemon.insights.statistics import confidence
 
@@ -44,26 +45,53 @@ def detect(panel: Panel) -> list[Finding]:
         began = panel.end - silent
         subject = {"device": device}
         found.append(
-            Finding(
-                kind="device-lost",
+            _finding(
+                panel,
+                device=device,
                 subject=subject,
-                severity="critical",
-                title=f"device {device} has run nothing for {ago(silent)}; it ran {share:.0%} of"
-                " the batches before",
-                measure="count",
-                before=share,
-                after=0.0,
-                unit="",
+                silent=silent,
+                share=share,
+                wanted=wanted,
+                others=others,
                 began=began,
-                confidence=confidence(wanted - LEAST_EXPECTED),
-                why=[
-                    f"{wanted:.0f} batches were to be expected since, none ran",
-                    f"other devices ran {others:.0f} in that time",
-                ],
-                query=ask("inference", subject, began, ["count", "errors"]),
-                evidence=points(panel.end, list(counts[-180:]), list(total[-180:] * share)),
-                action="stackctl devices",
-                resolves="it runs a batch again",
+                counts=counts,
+                total=total,
             )
         )
     return found
+
+
+def _finding(
+    panel: Panel,
+    *,
+    device: str,
+    subject: dict[str, str],
+    silent: int,
+    share: float,
+    wanted: float,
+    others: float,
+    began: int,
+    counts: FloatArray,
+    total: FloatArray,
+) -> Finding:
+    return Finding(
+        kind="device-lost",
+        subject=subject,
+        severity="critical",
+        title=f"device {device} has run nothing for {ago(silent)}; it ran {share:.0%} of"
+        " the batches before",
+        measure="count",
+        before=share,
+        after=0.0,
+        unit="",
+        began=began,
+        confidence=confidence(wanted - LEAST_EXPECTED),
+        why=[
+            f"{wanted:.0f} batches were to be expected since, none ran",
+            f"other devices ran {others:.0f} in that time",
+        ],
+        query=ask("inference", subject, began, ["count", "errors"]),
+        evidence=points(panel.end, list(counts[-180:]), list(total[-180:] * share)),
+        action="stackctl devices",
+        resolves="it runs a batch again",
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stackctl_daemon.insights.finding import MINUTE_US, Finding, ago, ask
 from stackctl_daemon.insights.panel import Panel
-from stackctl_daemon.insights.statistics import confidence, trend
+from stackctl_daemon.insights.statistics import Floats, confidence, trend
 
 METRIC = "disk.free_bytes"
 WINDOW = 360
@@ -41,30 +42,59 @@ def detect(panel: Panel) -> list[Finding]:
         subject = {"name": METRIC} | ({"device": device} if device else {})
         start = int(minutes[recent][0])
         found.append(
-            Finding(
-                kind="disk-forecast",
+            _finding(
+                panel,
+                device=device,
                 subject=subject,
-                severity="critical" if left <= CRITICAL_MINUTES else "warning",
-                title=f"disk {device or 'of the data'} will be full in {ago(left)}:"
-                f" {free / 1e9:.1f} GB free, {-slope * 60 / 1e9:.2g} GB less an hour",
-                measure=METRIC,
-                before=float(np.median(values[recent][:5])),
-                after=free,
-                unit="bytes",
-                began=start,
-                confidence=confidence(30 * (-tau - LEAST_TAU)),
-                why=[
-                    f"the median slope of {ago(np.ptp(minutes[recent]))} is"
-                    f" {slope * 60 / 1e6:.0f} MB an hour",
-                    f"{(1 - tau) / 2:.0%} of pairs of samples fall",
-                ],
-                query=ask("metric", subject, start, ["count"], group_by=["attributes.value"]),
-                evidence=[
-                    [int(m) * MINUTE_US, float(v), float(free - slope * (panel.end - m))]
-                    for m, v in list(zip(minutes[recent], values[recent], strict=True))[::12]
-                ],
-                action="df -h" if device else "stackctl doctor",
-                resolves="it no longer falls, or would last for three days",
+                left=left,
+                free=free,
+                slope=slope,
+                tau=tau,
+                values=values,
+                minutes=minutes,
+                recent=recent,
+                start=start,
             )
         )
     return found
+
+
+def _finding(
+    panel: Panel,
+    *,
+    device: str,
+    subject: dict[str, str],
+    left: float,
+    free: float,
+    slope: float,
+    tau: float,
+    values: Floats,
+    minutes: Floats,
+    recent: NDArray[np.bool_],
+    start: int,
+) -> Finding:
+    return Finding(
+        kind="disk-forecast",
+        subject=subject,
+        severity="critical" if left <= CRITICAL_MINUTES else "warning",
+        title=f"disk {device or 'of the data'} will be full in {ago(left)}:"
+        f" {free / 1e9:.1f} GB free, {-slope * 60 / 1e9:.2g} GB less an hour",
+        measure=METRIC,
+        before=float(np.median(values[recent][:5])),
+        after=free,
+        unit="bytes",
+        began=start,
+        confidence=confidence(30 * (-tau - LEAST_TAU)),
+        why=[
+            f"the median slope of {ago(float(np.ptp(minutes[recent])))} is"
+            f" {slope * 60 / 1e6:.0f} MB an hour",
+            f"{(1 - tau) / 2:.0%} of pairs of samples fall",
+        ],
+        query=ask("metric", subject, start, ["count"], group_by=["attributes.value"]),
+        evidence=[
+            [int(m) * MINUTE_US, float(v), float(free - slope * (panel.end - m))]
+            for m, v in list(zip(minutes[recent], values[recent], strict=True))[::12]
+        ],
+        action="df -h" if device else "stackctl doctor",
+        resolves="it no longer falls, or would last for three days",
+    )

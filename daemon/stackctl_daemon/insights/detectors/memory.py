@@ -6,6 +6,7 @@ Told when it rises steadily for hours and is beyond all that it was before.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stackctl_daemon.insights.finding import MINUTE_US, Finding, ago, ask, named
 from stackctl_daemon.insights.panel import Panel
@@ -43,33 +44,62 @@ def detect(panel: Panel) -> list[Finding]:
         subject |= ({"device": device} if device else {}) | ({"model": model} if model else {})
         start = int(minutes[recent][0])
         found.append(
-            Finding(
-                kind="memory-growth",
+            _finding(
+                name=name,
                 subject=subject,
-                severity="warning",
-                title=f"{named(subject)} grew from {before / 1e6:.0f} to {now / 1e6:.0f} MB in"
-                f" {ago(np.ptp(minutes[recent]))}",
-                measure=name,
+                start=start,
                 before=before,
-                after=now,
-                unit="bytes",
-                began=start,
-                confidence=confidence(30 * (tau - LEAST_TAU)),
-                why=[
-                    f"the median slope is {slope * 60 / 1e6:.1f} MB an hour and"
-                    f" {(1 + tau) / 2:.0%} of pairs of samples rise",
-                    f"it is {now / max(highest, 1):.2f} times the highest that was usual",
-                ],
-                query=ask("metric", subject, start, ["count"], group_by=["attributes.value"]),
-                evidence=[
-                    [int(m) * MINUTE_US, float(v), before]
-                    for m, v in list(zip(minutes[recent], values[recent], strict=True))[::10]
-                ],
-                action="stackctl models ps",
-                resolves="it stops growing, or falls to what it was",
+                now=now,
+                minutes=minutes,
+                recent=recent,
+                values=values,
+                tau=tau,
+                slope=slope,
+                highest=highest,
             )
         )
     return found
+
+
+def _finding(
+    *,
+    name: str,
+    subject: dict[str, str],
+    start: int,
+    before: float,
+    now: float,
+    minutes: Floats,
+    recent: NDArray[np.bool_],
+    values: Floats,
+    tau: float,
+    slope: float,
+    highest: float,
+) -> Finding:
+    return Finding(
+        kind="memory-growth",
+        subject=subject,
+        severity="warning",
+        title=f"{named(subject)} grew from {before / 1e6:.0f} to {now / 1e6:.0f} MB in"
+        f" {ago(float(np.ptp(minutes[recent])))}",
+        measure=name,
+        before=before,
+        after=now,
+        unit="bytes",
+        began=start,
+        confidence=confidence(30 * (tau - LEAST_TAU)),
+        why=[
+            f"the median slope is {slope * 60 / 1e6:.1f} MB an hour and"
+            f" {(1 + tau) / 2:.0%} of pairs of samples rise",
+            f"it is {now / max(highest, 1):.2f} times the highest that was usual",
+        ],
+        query=ask("metric", subject, start, ["count"], group_by=["attributes.value"]),
+        evidence=[
+            [int(m) * MINUTE_US, float(v), before]
+            for m, v in list(zip(minutes[recent], values[recent], strict=True))[::10]
+        ],
+        action="stackctl models ps",
+        resolves="it stops growing, or falls to what it was",
+    )
 
 
 def _past_growth(minutes: Floats, values: Floats) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from stackctl_daemon.insights.finding import Finding, ago, ask, named, points
+from stackctl_daemon.insights.grid import FloatArray
 from stackctl_daemon.insights.panel import Panel
 from stackctl_daemon.insights.statistics import confidence
 
@@ -53,26 +54,51 @@ def detect(panel: Panel) -> list[Finding]:
         subject = {"kind": kind, "name": name} | ({"device": device} if device else {})
         began = panel.end - silent
         found.append(
-            Finding(
-                kind="silent-source",
+            _finding(
+                panel,
+                kind=kind,
                 subject=subject,
-                severity="warning",
-                title=f"{named(subject)} has been silent for {ago(silent)}; its longest gap"
-                f" was {ago(gap)}",
-                measure="count",
-                before=rate / 60,
-                after=0.0,
-                unit="1/s",
+                silent=silent,
+                gap=gap,
+                rate=rate,
+                listened=listened,
                 began=began,
-                confidence=confidence(rate * listened),
-                why=[
-                    f"{rate:.2g} events a minute before, none in {silent} min",
-                    f"others were heard in {listened:.0f} of these minutes",
-                ],
-                query=ask(kind, subject, began, ["count"]),
-                evidence=points(panel.end, list(counts[-180:]), [rate] * 180),
-                action="stackctl logs",
-                resolves="it speaks again",
+                counts=counts,
             )
         )
     return found
+
+
+def _finding(
+    panel: Panel,
+    *,
+    kind: str,
+    subject: dict[str, str],
+    silent: int,
+    gap: int,
+    rate: float,
+    listened: float,
+    began: int,
+    counts: FloatArray,
+) -> Finding:
+    return Finding(
+        kind="silent-source",
+        subject=subject,
+        severity="warning",
+        title=f"{named(subject)} has been silent for {ago(silent)}; its longest gap"
+        f" was {ago(gap)}",
+        measure="count",
+        before=rate / 60,
+        after=0.0,
+        unit="1/s",
+        began=began,
+        confidence=confidence(rate * listened),
+        why=[
+            f"{rate:.2g} events a minute before, none in {silent} min",
+            f"others were heard in {listened:.0f} of these minutes",
+        ],
+        query=ask(kind, subject, began, ["count"]),
+        evidence=points(panel.end, list(counts[-180:]), [rate] * 180),
+        action="stackctl logs",
+        resolves="it speaks again",
+    )

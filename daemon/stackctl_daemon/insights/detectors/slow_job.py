@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stackctl_daemon.insights.finding import Finding, ask, seconds
-from stackctl_daemon.insights.panel import Panel
-from stackctl_daemon.insights.statistics import confidence, robust
+from stackctl_daemon.insights.panel import Panel, Sample
+from stackctl_daemon.insights.statistics import Floats, confidence, robust
 
 LEAST_JOBS = 12
 RECENT_MINUTES = 60
@@ -41,29 +43,56 @@ def detect(panel: Panel) -> list[Finding]:
         began = job.minute - int(took / 60)
         subject = {"name": name}
         found.append(
-            Finding(
-                kind="slow-job",
-                subject=subject | ({"job_id": job.id} if job.id else {}),
-                severity="info",
-                title=f"job {name} took {seconds(took)}, {took / usual:.1f} times its usual"
-                f" {seconds(usual)}",
-                measure="max_s",
-                before=usual,
-                after=took,
-                unit="s",
+            _finding(
+                z=z,
+                took=took,
+                usual=usual,
+                past=past,
+                tail=tail,
+                job=job,
                 began=began,
-                confidence=confidence(4 * (z - LEAST_Z)),
-                why=[
-                    f"{z:.1f} robust deviations above the median of {len(past)} jobs",
-                    f"one in two hundred took {seconds(float(np.exp(tail)))} or more",
-                ],
-                query=ask("job", subject, began, ["count", "p50_s", "max_s"]),
-                evidence=[
-                    [s.minute * 60_000_000, round(s.value, 6), round(usual, 6)]
-                    for s in list(samples)[-30:]
-                ],
-                action=f"stackctl jobs show {job.id}" if job.id else "stackctl jobs list",
-                resolves="an hour has passed without another",
+                subject=subject,
+                name=name,
+                samples=samples,
             )
         )
     return found
+
+
+def _finding(
+    *,
+    z: float,
+    took: float,
+    usual: float,
+    past: Floats,
+    tail: float,
+    job: Sample,
+    began: int,
+    subject: dict[str, str],
+    name: str,
+    samples: Sequence[Sample],
+) -> Finding:
+    return Finding(
+        kind="slow-job",
+        subject=subject | ({"job_id": job.id} if job.id else {}),
+        severity="info",
+        title=f"job {name} took {seconds(took)}, {took / usual:.1f} times its usual"
+        f" {seconds(usual)}",
+        measure="max_s",
+        before=usual,
+        after=took,
+        unit="s",
+        began=began,
+        confidence=confidence(4 * (z - LEAST_Z)),
+        why=[
+            f"{z:.1f} robust deviations above the median of {len(past)} jobs",
+            f"one in two hundred took {seconds(float(np.exp(tail)))} or more",
+        ],
+        query=ask("job", subject, began, ["count", "p50_s", "max_s"]),
+        evidence=[
+            [s.minute * 60_000_000, round(s.value, 6), round(usual, 6)]
+            for s in list(samples)[-30:]
+        ],
+        action=f"stackctl jobs show {job.id}" if job.id else "stackctl jobs list",
+        resolves="an hour has passed without another",
+    )
