@@ -69,6 +69,16 @@ def quality(session: nox.Session) -> None:
 
 
 @nox.session
+def insights(session: nox.Session) -> None:
+    """Score the insights engine on injected incidents and quiet days."""
+    session.install("-e", ".[test]")
+    # Small matrices: more threads than processes only wait for one another.
+    session.run(
+        "python", "tests/quality/insights.py", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"}
+    )
+
+
+@nox.session
 def startup(session: nox.Session) -> None:
     """Measure the CPU of quick commands as multiples of bare Python."""
     session.install("-e", ".[test]")

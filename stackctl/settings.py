@@ -117,6 +117,14 @@ class AnalyticsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     retention_days: Annotated[int, Meta(ge=1, le=36_500)] = 90
 
 
+class InsightsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How events are watched."""
+
+    interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    """How often the engine looks for what changed; figures are by the minute. 0: only when one
+    asks."""
+
+
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where models come from."""
 
@@ -149,6 +157,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inference: InferenceSettings = InferenceSettings()
     search: SearchSettings = SearchSettings()
     analytics: AnalyticsSettings = AnalyticsSettings()
+    insights: InsightsSettings = InsightsSettings()
     models: ModelSettings = ModelSettings()
     api: ApiSettings = ApiSettings()
 

@@ -2,11 +2,12 @@
 
 _stackctl_words() {
   case "$1" in
-    '') echo 'up down status demo index search collections models devices api jobs logs doctor config completion' ;;
+    '') echo 'up down status demo index search collections models devices api jobs insights logs doctor config completion' ;;
     'collections') echo 'list remove' ;;
     'models') echo 'list pull verify remove import export load unload ps why alias tune run bench' ;;
     'api') echo 'env token' ;;
     'jobs') echo 'list show watch cancel' ;;
+    'insights') echo 'list show mute unmute' ;;
     'config') echo 'show path check reload' ;;
   esac
 }
@@ -47,6 +48,11 @@ _stackctl_flags() {
     'jobs show') echo '--help -h' ;;
     'jobs watch') echo '--help -h' ;;
     'jobs cancel') echo '--help -h' ;;
+    'insights') echo '--help -h' ;;
+    'insights list') echo '--state --help -h' ;;
+    'insights show') echo '--help -h' ;;
+    'insights mute') echo '--reason --for --help -h' ;;
+    'insights unmute') echo '--help -h' ;;
     'logs') echo '--follow -f --lines -n --help -h' ;;
     'doctor') echo '--repair --help -h' ;;
     'config') echo '--help -h' ;;
@@ -110,6 +116,9 @@ _stackctl_values() {
     'models bench --input' | 'models bench -i') echo 'any' ;;
     'models bench --option' | 'models bench -o') echo 'any' ;;
     'models bench --query') echo 'any' ;;
+    'insights list --state') echo 'choice:open resolved muted all' ;;
+    'insights mute --reason') echo 'any' ;;
+    'insights mute --for') echo 'any' ;;
     'logs --lines' | 'logs -n') echo 'any' ;;
   esac
 }

@@ -2,8 +2,8 @@
 
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
-    set -l valued --batch --collection --concurrency --device --input --latency-target --licence --limit --lines --max-queued --mode --option --output --path --query --rate --replicas --seconds --timeout --ttl --type -c -i -n -o
-    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models export' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
+    set -l valued --batch --collection --concurrency --device --for --input --latency-target --licence --limit --lines --max-queued --mode --option --output --path --query --rate --reason --replicas --seconds --state --timeout --ttl --type -c -i -n -o
+    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'insights' 'insights list' 'insights mute' 'insights show' 'insights unmute' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models export' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
     set -l path
     set -l skip 0
     for word in (commandline -opc)[2..-1]
@@ -30,6 +30,7 @@ complete -c stackctl -n '__stackctl_at' -a models -d 'Pull, load, place, tune, l
 complete -c stackctl -n '__stackctl_at' -a devices -d 'List devices and what runs on them'
 complete -c stackctl -n '__stackctl_at' -a api -d 'Show how other programs reach the models'
 complete -c stackctl -n '__stackctl_at' -a jobs -d 'List, show, watch and cancel jobs'
+complete -c stackctl -n '__stackctl_at' -a insights -d 'Show what changed, why, and what to do about it'
 complete -c stackctl -n '__stackctl_at' -a logs -d 'Show the daemon'\''s log'
 complete -c stackctl -n '__stackctl_at' -a doctor -d 'Look for problems and say how to mend them'
 complete -c stackctl -n '__stackctl_at' -a config -d 'Show, check and reload the configuration'
@@ -121,6 +122,13 @@ complete -c stackctl -n '__stackctl_at jobs' -a cancel -d 'Ask a job to stop at 
 complete -c stackctl -n '__stackctl_at jobs show' -a '(stackctl __complete jobs (commandline -ct))'
 complete -c stackctl -n '__stackctl_at jobs watch' -a '(stackctl __complete jobs (commandline -ct))'
 complete -c stackctl -n '__stackctl_at jobs cancel' -a '(stackctl __complete jobs (commandline -ct))'
+complete -c stackctl -n '__stackctl_at insights' -a list -d 'List what changed and matters, the most important first.'
+complete -c stackctl -n '__stackctl_at insights' -a show -d 'Show one insight: figures, why, evidence, and what to do.'
+complete -c stackctl -n '__stackctl_at insights' -a mute -d 'Say no more of an insight, nor of its like, for a while.'
+complete -c stackctl -n '__stackctl_at insights' -a unmute -d 'Speak of an insight again.'
+complete -c stackctl -n '__stackctl_at insights list' -l state -x -a 'open resolved muted all' -d 'Which of them.'
+complete -c stackctl -n '__stackctl_at insights mute' -l reason -x -d 'Why; others will read it.'
+complete -c stackctl -n '__stackctl_at insights mute' -l for -x -d 'Hours until it speaks again.'
 complete -c stackctl -n '__stackctl_at logs' -l follow -s f -d 'Wait for new lines, across rotation.'
 complete -c stackctl -n '__stackctl_at logs' -l lines -s n -x -d 'Lines to begin with.'
 complete -c stackctl -n '__stackctl_at doctor' -l repair -d 'Let the daemon repair degraded areas.'

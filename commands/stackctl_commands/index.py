@@ -18,6 +18,7 @@ INDEX: dict[str, tuple[str, str]] = {
     "api": ("stackctl_commands.api", "Show how other programs reach the models"),
     "analytics": ("stackctl_commands.analytics", "Ask about events: figures, SQL, a live tail"),
     "jobs": ("stackctl_commands.jobs", "List, show, watch and cancel jobs"),
+    "insights": ("stackctl_commands.insights", "Show what changed, why, and what to do about it"),
     "logs": ("stackctl_commands.logs", "Show the daemon's log"),
     "doctor": ("stackctl_commands.doctor", "Look for problems and say how to mend them"),
     "config": ("stackctl_commands.config", "Show, check and reload the configuration"),

@@ -68,6 +68,8 @@ class App:
             embedder = RemoteEmbedder(os.environ.get("STACKCTL_INFERENCE_SOCKET", ""))
         if target in ("all", "search"):
             self._build_search(embedder)
+        if target in ("all", "analytics"):
+            self._build_insights()
         jobs = Area(
             "jobs",
             on_start=self.jobs.start,
@@ -228,6 +230,14 @@ class App:
             self.settings.search, self._data, embedder, self.jobs, self.sink
         )
         self._add(_area("search", self.search), routes.routes(self.search))
+
+    def _build_insights(self) -> None:
+        # Deferred: as above.
+        from stackctl_daemon.insights import routes
+        from stackctl_daemon.insights.service import InsightService
+
+        service = InsightService(self.settings.insights, self._data, self.analytics, self.sink)
+        self._add(_area("insights", service), routes.routes(service))
 
 
 def _area(name: str, service: Any) -> Area:

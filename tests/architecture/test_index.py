@@ -23,6 +23,7 @@ WORDS = [
     "api",
     "analytics",
     "jobs",
+    "insights",
     "logs",
     "doctor",
     "config",

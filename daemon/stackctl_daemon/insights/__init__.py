@@ -1,0 +1,1 @@
+"""Insights: what changed in the events, since when, why, and what to do."""
