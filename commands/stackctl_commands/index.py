@@ -16,6 +16,7 @@ INDEX: dict[str, tuple[str, str]] = {
     "models": ("stackctl_commands.models", "Pull, load, place, tune, list and remove models"),
     "devices": ("stackctl_commands.devices", "List devices and what runs on them"),
     "api": ("stackctl_commands.api", "Show how other programs reach the models"),
+    "tui": ("stackctl_commands.tui", "Open the dashboard: what changed, why, and what to do"),
     "jobs": ("stackctl_commands.jobs", "List, show, watch and cancel jobs"),
     "logs": ("stackctl_commands.logs", "Show the daemon's log"),
     "doctor": ("stackctl_commands.doctor", "Look for problems and say how to mend them"),

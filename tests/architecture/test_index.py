@@ -21,6 +21,7 @@ WORDS = [
     "models",
     "devices",
     "api",
+    "tui",
     "jobs",
     "logs",
     "doctor",
