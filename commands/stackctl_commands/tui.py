@@ -18,6 +18,7 @@ EXAMPLES = ["stackctl tui", "stackctl tui --read-only", "stackctl tui --once ove
 @command(app, examples=EXAMPLES)
 def tui(
     ctx: typer.Context,
+    *,
     screen: Annotated[str, typer.Option("--screen", help="Screen to begin with.")] = "overview",
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse every action that changes something.")

@@ -88,8 +88,7 @@ class Dashboard(App[str]):
         """Show the first screen and begin to ask."""
         for theme in THEMES:
             self.register_theme(theme)
-        if self.no_color:
-            self.theme = NO_COLOUR
+        self.theme = NO_COLOUR if self.no_color else THEMES[0].name
         for name, kind in registry.PAGES.items():
             self.install_screen(kind(), name)
         self.push_screen(self._first)
@@ -141,7 +140,7 @@ class Dashboard(App[str]):
             self._start()
             return
         page = self.page()
-        if page is None or page.NAME != message.page or message.round_no != self._round:
+        if page is None or message.page != page.NAME or message.round_no != self._round:
             return
         self._judge(message)
         page.take(message.answers, message.at)

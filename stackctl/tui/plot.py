@@ -118,9 +118,7 @@ class _Plot:
         """Texts of the left axis by row."""
         found = {0: self.box.unit(self.top), self.rows - 1: self.box.unit(0.0)}
         if self.rows >= 5:
-            middle = (self.rows - 1) / 2
-            row = round(middle)
-            found[row] = self.box.unit(self.top * (self.rows - row) / self.rows)
+            found[self.rows // 2] = self.box.unit(self.top / 2)
         return found
 
     @property

@@ -76,7 +76,9 @@ def measured(value: float, unit: str) -> str:
     """A figure with its unit, as the contracts name units."""
     if unit == "s":
         return duration(value)
-    if unit in ("", "ratio"):
+    if unit == "ratio":
+        return f"{value:.3g}" if value > 10 else f"{value:.1%}"
+    if not unit:
         return number(value)
     if unit == "1/s":
         return f"{number(value)}/s"
@@ -84,5 +86,8 @@ def measured(value: float, unit: str) -> str:
 
 
 def ago(seconds: float) -> str:
-    """An age in whole words: ``12 s``, ``3 min 5 s``."""
-    return duration(float(int(seconds)))
+    """An age in its largest unit: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from stackctl.tui.poller import Need
 from stackctl.tui.screens.page import Page
 
 TEXT = (
@@ -21,6 +22,10 @@ class ContainersPage(Page):
     """An honest empty screen."""
 
     NAME = "containers"
+
+    def needs(self) -> Sequence[Need]:
+        """Only whether the daemon is there."""
+        return [Need("version", lambda client, frame: client.system.version())]
 
     def body(self) -> Iterable[Widget]:
         """Say why it is empty."""

@@ -23,7 +23,7 @@ from stackctl.tui.words import MARKS, day_time, measured, styled, word
 STATES = ["open", "muted", "resolved", "all"]
 CHART_ROWS = 9
 COLUMNS = [
-    Column("SEVERITY", lambda i: f"{MARKS.get(i.severity, '')}{i.severity}"),
+    Column("SEVERITY", lambda i: f"{MARKS.get(i.severity, '')} {i.severity}"),
     Column("STATE", lambda i: i.state, optional=True),
     Column("SINCE", lambda i: day_time(i.began_us)),
     Column("SURE", lambda i: f"{i.confidence:.0%}", right=True, optional=True),
@@ -108,8 +108,8 @@ def _lines(item: Any) -> Iterator[str | Content]:
     yield Content.assemble(
         word(item.severity), f"  {item.kind}  {subject}  sure {item.confidence:.0%}"
     )
-    change = item.change
-    before, after = (measured(value, change.unit) for value in (change.before, change.after))
+    change, unit = item.change, _unit(item.change)
+    before, after = (measured(value, unit) for value in (change.before, change.after))
     yield f"{clean(change.measure)}: {before} before, {after} after"
     yield from (f"- {clean(reason)}" for reason in fields.get("why") or [])
     if fields.get("action"):
@@ -127,6 +127,11 @@ def evidence(item: Any, width: int, height: int) -> list[str]:
         return []
     found = plot.Line("is", [point[1] for point in points])
     expected = plot.Line("expected", [point[2] if len(point) > 2 else None for point in points])
-    unit = item.change.unit
+    unit = _unit(item.change)
     box = plot.Box(width, height, points[0][0], points[-1][0], lambda value: measured(value, unit))
     return plot.lines([found, expected], box)
+
+
+def _unit(change: Any) -> str:
+    """Give a change's unit; rates of errors read as percentages."""
+    return "ratio" if change.measure.endswith("error_rate") else str(change.unit)

@@ -18,6 +18,8 @@ from stackctl.tui.screens.page import Page
 from stackctl.tui.widgets.panel import Panel, Space
 from stackctl.tui.words import MARKS, STYLES, ago, measured, number, styled, word
 
+TALL = 34
+"""Rows from which the busiest names have room, as in `Page.VERTICAL_BREAKPOINTS`."""
 MEASURES = ["count", "errors", "p50_s", "p99_s"]
 
 
@@ -28,7 +30,7 @@ class OverviewPage(Page):
 
     def needs(self) -> Sequence[Need]:
         """Insights, the status, and one series for the three charts."""
-        tall = self.has_class("-tall")
+        tall = self.app.size.height >= TALL
         found = [
             Need("insights", insights_in),
             Need("status", lambda client, frame: client.system.status()),
@@ -81,8 +83,8 @@ class OverviewPage(Page):
         frame = self.board.frame
         values = [value or 0 for value in column(found, measure, frame)]
         box = plot.Box(space.width, space.height - 1, *_span(frame), number)
-        total = number(float(sum(values)))
-        return [f"{total} {noun} in {frame.name}"[: space.width], *plot.bars(values, box)]
+        total = sum(values)
+        return [f"{total:,.0f} {noun} in {frame.name}"[: space.width], *plot.bars(values, box)]
 
     def _latency(self, found: Any, space: Space) -> list[str]:
         frame = self.board.frame
@@ -113,7 +115,7 @@ def insight_line(item: Any, now_us: int) -> Content:
     state = "" if item.state == "open" else f" ({item.state})"
     return Content.assemble(
         (f"{MARKS.get(item.severity, '  ')} {item.severity:<8}", style),
-        (f" {since:>11}  ", "$text-muted"),
+        (f" {since:>6}  ", "$text-muted"),
         clean(item.title) + state,
     )
 
@@ -158,6 +160,8 @@ def _areas(found: Any, space: Space) -> list[Content]:
     for area in sorted(found.areas, key=lambda area: area.state == "ready"):
         reason = f"  {clean(area.reason)}" if area.reason else ""
         lines.append(Content(f"{area.name:<10} ") + word(area.state) + Content(reason))
+        if area.state == "degraded" and area.hint:
+            lines.append(Content.assemble(("fix: ", "bold"), clean(area.hint)))
     ready = sum(area.state == "ready" for area in found.areas)
     if len(lines) > space.height:
         lines = [*lines[: space.height - 1], Content(f"{ready} of {len(found.areas)} are ready")]
@@ -167,10 +171,13 @@ def _areas(found: Any, space: Space) -> list[Content]:
 def _devices(found: Any, space: Space) -> list[Content]:
     lines = []
     for device in found.devices:
-        use = "" if device.utilisation is None else f"  {device.utilisation:.0%} busy"
-        memory = f"{size(device.memory_used_bytes)} of {size(device.memory_total_bytes)}"
-        text = f"  {memory}{use}  {len(device.models)} models  {device.queued} queued"
-        lines.append(Content(f"{device.id:<7} ") + word(device.worker_state) + Content(text))
+        used, total = device.memory_used_bytes, device.memory_total_bytes
+        facts = [f"memory {used / total:.0%}" if total else "", f"{device.queued} queued"]
+        facts.append("" if device.utilisation is None else f"{device.utilisation:.0%} busy")
+        facts.append(f"{size(used)} of {size(total)}")
+        text = "  ".join(fact for fact in facts if fact)
+        state = word(device.worker_state)
+        lines.append(Content(f"{device.id:<7} ") + state + Content(f"  {text}"))
     hidden = len(lines) - space.height
     if hidden > 0:
         lines = [*lines[: space.height - 1], Content(f"and {hidden + 1} more: press 2")]

@@ -12,6 +12,7 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widget import Widget
 
+from stackctl.cli.text import clean
 from stackctl.client import Client
 from stackctl.errors import StackctlError
 from stackctl.tui.bindings import PAGE_KEYS, bindings
@@ -20,7 +21,6 @@ from stackctl.tui.poller import Need
 from stackctl.tui.widgets.header import Banner, Bar, KeyLine, Tabs
 from stackctl.tui.widgets.listing import Listing
 from stackctl.tui.widgets.panel import Panel
-from stackctl.tui.words import clean
 
 if TYPE_CHECKING:
     from stackctl.tui.app import Dashboard
@@ -34,6 +34,8 @@ class Page(Screen[None]):
     """
 
     NAME: ClassVar[str] = ""
+    AUTO_FOCUS = ""
+    """Rows take the focus once there are some; a line of text only when it is asked for."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
 

@@ -36,13 +36,14 @@ class SqlPage(Page):
         """The rows, once a query."""
         sql = self._sql
         if not sql or self.slots.get("rows", Slot()).at or self.slots.get("rows", Slot()).error:
-            return []
+            return [Need("version", lambda client, frame: client.system.version())]
         return [Need("rows", lambda client, frame: _ask(client, sql))]
 
     def body(self) -> Iterable[Widget]:
         """The query above the rows."""
         entry = Input(value=FIRST)
         entry.border_title = "SELECT over events, minutes, hours (read-only); Enter runs it"
+        entry.cursor_position = 0
         yield entry
         yield Listing("Rows", "rows", [], key=str, empty="no rows")
 

@@ -88,7 +88,7 @@ def quoted(text: str) -> str:
 
 
 def begin_us(event: Any) -> int:
-    """When an event began: our own are told at their end, spans of OpenTelemetry at their start."""
+    """When an event began: our own are told at their end, those of OpenTelemetry as they begin."""
     if event.kind == "span":
         return int(event.time_us)
     return int(event.time_us - event.duration_s * 1e6)

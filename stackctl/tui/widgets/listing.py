@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 
 from stackctl.cli.table import Column, render
+from stackctl.errors import StackctlError
 from stackctl.tui.messages import Slot
 from stackctl.tui.poller import guarded
 from stackctl.tui.words import STYLES, complaint, styled
@@ -113,9 +114,10 @@ class Listing(Vertical):
         width = max(self.content_size.width - MARGIN, 10)
         items = guarded(lambda: list(self._pick(self.slot.value)))
         lines = guarded(lambda: render(items, self._columns, width) if items else [])
-        if isinstance(items, Exception) or isinstance(lines, Exception):
-            self._say(complaint(items if isinstance(items, Exception) else lines))
-            return
+        for found in (items, lines):
+            if isinstance(found, StackctlError):
+                self._say(complaint(found))
+                return
         if not items:
             self._say(styled(self._empty, "$text-muted"))
             return
@@ -142,6 +144,8 @@ class Listing(Vertical):
             self._list.add_options([_coloured(line) for line in lines[1:]])
             keys = [self._key(item) for item in items]
             self._list.highlighted = keys.index(wanted) if wanted in keys else 0
+        if self.screen.focused is None:
+            self._list.focus()
         self._list.scroll_to(*top, animate=False)
         self.post_message(self.Selected(self, self.selected))
 

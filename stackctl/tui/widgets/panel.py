@@ -57,6 +57,7 @@ class Panel(Static, can_focus=False):
     def redraw(self) -> None:
         """Draw anew, for the same value on another range or size."""
         self.set_class(self.slot.error is not None, "-error")
+        self.set_class(not self.slot.at, "-words")
         self.border_subtitle = "stale" if self.slot.error and self.slot.at else ""
         self.refresh(layout=True)
 
