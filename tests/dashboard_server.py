@@ -1,4 +1,4 @@
-"""A scripted daemon with figures, events and insights at a fixed time, for tests of the dashboard."""
+"""A scripted daemon with figures, events and insights at a fixed time, for the dashboard."""
 
 from __future__ import annotations
 

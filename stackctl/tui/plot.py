@@ -16,6 +16,8 @@ DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a braille cell by column and row."""
 Value = float | None
 Unit = Callable[[float], str]
+LEAST = 1e-12
+"""Below it a value is as good as none: its powers of ten are not exact."""
 LEAST_ROWS, LEAST_COLUMNS = 2, 6
 
 
@@ -40,14 +42,9 @@ class Box:
 
 def bars(values: Sequence[float], box: Box) -> list[str]:
     """Give a bar chart of counts; neighbours are summed where there are more than columns."""
-    top = ceiling(max(summed(values, box.width), default=0.0), whole=True)
-    plot = _Plot(box, top)
+    plot, found = _fitted(values, box)
     if not plot.fits:
         return _too_small(box)
-    found = summed(values, plot.columns)
-    # Sums of the width are at least those of the plot, so the top may be too low: take it anew.
-    plot = _Plot(box, ceiling(max(found, default=0.0), whole=True))
-    found = summed(values, plot.columns)
     eighths = [round(value / plot.top * plot.rows * 8) for value in found]
     rows = []
     for row in range(plot.rows):
@@ -56,6 +53,12 @@ def bars(values: Sequence[float], box: Box) -> list[str]:
         picked = (levels[c * len(levels) // plot.columns] for c in range(plot.columns))
         rows.append("".join(BLOCKS[level] for level in picked) if levels else "")
     return plot.framed(rows)
+
+
+def bar_size(values: Sequence[float], box: Box) -> int:
+    """Give how many values `bars` sums in a bar."""
+    plot, _ = _fitted(values, box)
+    return grouping(len(values), plot.columns) if plot.fits else 1
 
 
 def lines(series: Sequence[Line], box: Box) -> list[str]:
@@ -88,7 +91,7 @@ def grouping(count: int, columns: int) -> int:
 
 def ceiling(value: float, *, whole: bool = False) -> float:
     """Give the least of 1, 2 and 5 times a power of ten that is not below ``value``."""
-    if not value > 0 or not math.isfinite(value):
+    if not value > LEAST or not math.isfinite(value):
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     top = next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.999999)
@@ -146,6 +149,16 @@ class _Plot:
         middle = clock(self.box.begin_us + span_us // 2, span_us)
         ticks = _spread((first, middle, last), self.columns)
         return [*out, f"{'':>{self.gutter + 1}}{ticks}"]
+
+
+def _fitted(values: Sequence[float], box: Box) -> tuple[_Plot, list[float]]:
+    """Give the plot of bars and their heights."""
+    plot = _Plot(box, ceiling(max(summed(values, box.width), default=0.0), whole=True))
+    if plot.fits:
+        # The axis takes columns, so that bars are fewer and higher: their top may be another.
+        found = summed(values, plot.columns)
+        plot = _Plot(box, ceiling(max(found, default=0.0), whole=True))
+    return plot, summed(values, plot.columns) if plot.fits else []
 
 
 def _spread(texts: tuple[str, str, str], width: int) -> str:

@@ -19,6 +19,7 @@ THEMES = [
         surface="#1a1e22",
         panel="#262c32",
         dark=True,
+        variables={"block-cursor-background": "#2b4a60", "block-cursor-foreground": "#ffffff"},
     ),
     Theme(
         name="stackctl-light",
@@ -33,6 +34,7 @@ THEMES = [
         surface="#f6f6f6",
         panel="#e4e7ea",
         dark=False,
+        variables={"block-cursor-background": "#c5dcec", "block-cursor-foreground": "#000000"},
     ),
     Theme(
         name=NO_COLOUR,
@@ -47,6 +49,7 @@ THEMES = [
         surface="#000000",
         panel="#202020",
         dark=True,
+        variables={"block-cursor-background": "#505050", "block-cursor-foreground": "#ffffff"},
     ),
 ]
 """In the order that the key takes them."""

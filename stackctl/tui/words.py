@@ -9,6 +9,7 @@ from textual.content import Content
 
 from stackctl.cli.text import clean, duration
 from stackctl.errors import StackctlError
+from stackctl.tui.messages import Slot
 
 STYLES = {
     "ready": "$text-success",
@@ -62,6 +63,14 @@ def complaint(error: StackctlError) -> Content:
     if not error.hint:
         return said
     return joined([said, Content.assemble(("fix: ", "bold"), clean(error.hint))])
+
+
+def stale(slot: Slot) -> str:
+    """Say since when a slot has had no new answer, and why; empty while it is fresh."""
+    if slot.error is None or not slot.at:
+        return ""
+    why = clean(slot.error.message).replace("[", "(")
+    return f"stale since {stamp(int(slot.at * 1e6))}: {why}"
 
 
 def number(value: float) -> str:

@@ -84,7 +84,10 @@ class OverviewPage(Page):
         values = [value or 0 for value in column(found, measure, frame)]
         box = plot.Box(space.width, space.height - 1, *_span(frame), number)
         total = sum(values)
-        return [f"{total:,.0f} {noun} in {frame.name}"[: space.width], *plot.bars(values, box)]
+        head = f"{total:,.0f} {noun} in {frame.name}"
+        longer = f"{head}, a bar each {duration(plot.bar_size(values, box) * frame.step_s)}"
+        shown = longer if len(longer) <= space.width else head[: space.width]
+        return [shown, *plot.bars(values, box)]
 
     def _latency(self, found: Any, space: Space) -> list[str]:
         frame = self.board.frame

@@ -16,7 +16,7 @@ from stackctl.cli.table import Column, render
 from stackctl.errors import StackctlError
 from stackctl.tui.messages import Slot
 from stackctl.tui.poller import guarded
-from stackctl.tui.words import STYLES, complaint, styled
+from stackctl.tui.words import STYLES, complaint, stale, styled
 
 Pick = Callable[[Any], Sequence[Any]]
 MARGIN = 2
@@ -106,7 +106,7 @@ class Listing(Vertical):
     def redraw(self) -> None:
         """Lay the rows out for the present width."""
         self.set_class(self.slot.error is not None, "-error")
-        self.border_subtitle = "stale" if self.slot.error and self.slot.at else ""
+        self.border_subtitle = stale(self.slot)
         if not self.slot.at:
             waiting = styled("loading ...", "$text-muted")
             self._say(complaint(self.slot.error) if self.slot.error else waiting)

@@ -11,7 +11,7 @@ from textual.widgets import Static
 from stackctl.errors import Failed
 from stackctl.tui.messages import Slot
 from stackctl.tui.poller import SHAPE_ERRORS
-from stackctl.tui.words import complaint, joined, styled
+from stackctl.tui.words import complaint, joined, stale, styled
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Panel(Static, can_focus=False):
         """Draw anew, for the same value on another range or size."""
         self.set_class(self.slot.error is not None, "-error")
         self.set_class(not self.slot.at, "-words")
-        self.border_subtitle = "stale" if self.slot.error and self.slot.at else ""
+        self.border_subtitle = stale(self.slot)
         self.refresh(layout=True)
 
     def render(self) -> Content:

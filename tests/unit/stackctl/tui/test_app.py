@@ -1,0 +1,327 @@
+"""The dashboard under keys, against a scripted daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_server import ControlServer, job
+from dashboard import Clock, opened, served, until, until_shown
+from dashboard_server import NOW_US, RUNNING, event
+
+from stackctl.errors import Invalid, Unreachable
+from stackctl.tui import launch
+from stackctl.tui.app import Dashboard, screen_text
+from stackctl.tui.bindings import PAGES
+
+Run = Callable[[Callable[[ControlServer], Awaitable[None]]], ControlServer]
+
+
+@pytest.fixture
+def run(own_home: Path) -> Run:
+    """Run a test's coroutine beside a scripted daemon."""
+
+    def runner(test: Callable[[ControlServer], Awaitable[None]]) -> ControlServer:
+        with served(own_home) as server:
+            asyncio.run(test(server))  # type: ignore[arg-type]  # a coroutine function gives one
+            return server
+
+    return runner
+
+
+def paths(server: ControlServer) -> set[str]:
+    return {path.partition("?")[0] for _, path, _ in server.seen}
+
+
+def test_every_screen_opens_by_its_key(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("settings") as (board, pilot):
+            for name, (key, title) in PAGES.items():
+                await pilot.press(key)
+                await until(pilot, lambda name=name: name == board.page().NAME)  # type: ignore[misc]
+                assert f"[{'' if key == 'comma' else key}"[:1] in screen_text(board)
+                assert title[:3] in screen_text(board)
+
+    run(test)
+
+
+def test_only_what_the_visible_screen_needs_is_asked(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("jobs") as (_, pilot):
+            await until(pilot, lambda: len(server.seen) > 3)
+
+    assert paths(run(test)) == {"/v1/jobs"}
+
+
+def test_a_pause_asks_nothing_and_says_so(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("jobs") as (board, pilot):
+            await pilot.press("p")
+            await until_shown(pilot, "[paused]")
+            await until(pilot, lambda: not board._asking)
+            asked = len(server.seen)
+            await pilot.pause(0.3)
+            assert len(server.seen) == asked
+            await pilot.press("p")
+            await until(pilot, lambda: len(server.seen) > asked)
+
+    run(test)
+
+
+def test_time_travel_asks_for_the_range_that_is_looked_at(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened() as (_, pilot):
+            await pilot.press("left_square_bracket")
+            await until_shown(pilot, "(in the past)")
+            asked = [body for _, path, body in server.seen if path == "/v1/analytics/query"]
+            await until(pilot, lambda: _queries(server)[-1]["until_us"] != 0)
+            assert _queries(server)[-1]["until_us"] == NOW_US - 1_800_000_000
+            assert asked[0]["until_us"] == 0
+            await pilot.press("n")
+            await until(pilot, lambda: _queries(server)[-1]["until_us"] == 0)
+
+    run(test)
+
+
+def test_a_longer_range_has_longer_buckets(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened() as (_, pilot):
+            await pilot.press("w")
+            await until(pilot, lambda: _queries(server)[-1]["step_s"] == 300)
+            await until_shown(pilot, "requests in 6h")
+
+    run(test)
+
+
+def test_the_selected_model_is_loaded(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("models") as (_, pilot):
+            await until_shown(pilot, "magika")
+            await pilot.press("l")
+            await until_shown(pilot, "load all-minilm-l6-v2: done")
+
+    assert "/v1/models/all-minilm-l6-v2/load" in paths(run(test))
+
+
+def test_a_running_model_is_unloaded_from_its_device(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("models") as (_, pilot):
+            await until_shown(pilot, "magika")
+            await pilot.press("u")
+            await until_shown(pilot, "unload all-minilm-l6-v2 from cpu:0: done")
+
+    server = run(test)
+    [body] = [body for _, path, body in server.seen if path.endswith("/unload")]
+    assert body == {"device": RUNNING["items"][0]["device"]}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("page", "key"), [("models", "l"), ("models", "u"), ("jobs", "c"),
+                                           ("insights", "m"), ("insights", "u")])  # fmt: skip
+def test_read_only_refuses_to_change_anything_and_says_so(run: Run, page: str, key: str) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened(page, read_only=True, size=(100, 30)) as (board, pilot):
+            assert "[read-only]" in screen_text(board)
+            await pilot.press(key)
+            await until_shown(pilot, "was not done")
+
+    assert not [path for method, path, _ in run(test).seen if method == "POST"]
+
+
+def test_a_running_job_is_cancelled_and_an_ended_one_is_not(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("jobs") as (_, pilot):
+            await until_shown(pilot, "running")
+            await pilot.press("c")
+            await until_shown(pilot, "cancel j1: done")
+            server.routes["GET", "/v1/jobs"] = {"items": [job("succeeded")]}
+            await until_shown(pilot, "succeeded")
+            await pilot.press("c")
+            await until_shown(pilot, "job j1 has succeeded already")
+
+    server = run(test)
+    assert [path for method, path, _ in server.seen if method == "POST"] == ["/v1/jobs/j1/cancel"]
+
+
+def test_an_insight_is_muted_with_a_reason(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("insights") as (_, pilot):
+            await until_shown(pilot, "31 of 40")
+            await pilot.press("m")
+            await until_shown(pilot, "Mute for a day")
+            await pilot.press(*"known", "enter")
+            await until_shown(pilot, "mute: done")
+
+    [body] = [body for _, path, body in run(test).seen if path == "/v1/insights/i2/mute"]
+    assert body == {"reason": "known", "for_s": 86_400.0}
+
+
+def test_a_failed_action_says_why_and_what_mends_it(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        del server.routes["POST", "/v1/models/all-minilm-l6-v2/load"]
+        async with opened("models", size=(100, 30)) as (_, pilot):
+            await until_shown(pilot, "magika")
+            await pilot.press("l")
+            await until_shown(pilot, "fix: stackctl down && stackctl up")
+
+    run(test)
+
+
+def test_the_tail_grows_and_keeps_the_selection(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        tail = "/v1/analytics/events?after_seq={}&limit=200&kind=request"
+        async with opened("requests") as (board, pilot):
+            await until_shown(pilot, "models.run")
+            await pilot.press("down")
+            server.routes["GET", tail.format(42)] = {"items": [], "next_seq": 42}
+            server.routes["GET", tail.format(41)] = {
+                "items": [event(42, name="newest")], "next_seq": 42,
+            }  # fmt: skip
+            await until_shown(pilot, "newest")
+            listing: Any = board.page().first()  # type: ignore[union-attr]
+            assert listing.selected.event.id == "e40"
+            assert listing.items[0].event.name == "newest"
+
+    run(test)
+
+
+def test_a_filter_keeps_what_has_all_its_words(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("requests") as (board, pilot):
+            await until_shown(pilot, "models.run")
+            await pilot.press("slash", *"error 1001", "enter")
+            listing: Any = board.page().first()  # type: ignore[union-attr]
+            await until(pilot, lambda: [i.event.id for i in listing.items] == ["e40"])
+            await pilot.press("escape")
+            await until(pilot, lambda: len(listing.items) == 41)
+
+    run(test)
+
+
+def test_a_question_is_asked_once_and_its_passage_shown(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("search") as (_, pilot):
+            await pilot.press("slash", *"rotate keys", "enter")
+            await until_shown(pilot, "make a new one")
+            asked = len(server.seen)
+            await until(pilot, lambda: len(server.seen) > asked + 3)
+
+    assert sum(path == "/v1/search" for _, path, _ in run(test).seen) == 1
+
+
+def test_a_select_shows_its_rows_once(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("sql") as (_, pilot):
+            await pilot.press("slash", "enter")
+            await until_shown(pilot, "search.index")
+            await until_shown(pilot, "2 rows in 4 ms")
+
+    assert sum(path == "/v1/analytics/sql" for _, path, _ in run(test).seen) == 1
+
+
+def test_a_daemon_that_comes_back_is_shown_without_a_key(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        clock = Clock()
+        away = server.path.with_suffix(".away")
+        async with opened(clock=clock) as (board, pilot):
+            server.path.rename(away)
+            clock.now_s += 12
+            await until_shown(pilot, "STALE for 12 s")
+            assert "fix: stackctl up" in screen_text(board)
+            assert "31 of 40" in screen_text(board)
+            away.rename(server.path)
+            await until(pilot, lambda: board.gone is None)
+            assert "STALE" not in screen_text(board)
+
+    run(test)
+
+
+def test_a_daemon_that_hangs_holds_one_thread(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        let_go = threading.Event()
+        server.routes["GET", "/v1/jobs"] = lambda body: let_go.wait(10) and {"items": []}
+        board = Dashboard(launch.client(), page="jobs", period_s=0.02)
+        async with board.run_test() as pilot:
+            await until(pilot, lambda: bool(server.seen))
+            await pilot.pause(0.4)
+            assert len(server.seen) == 1
+            let_go.set()
+
+    run(test)
+
+
+def test_an_answer_of_another_version_is_told_and_is_no_crash(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        server.routes["GET", "/v1/devices"] = {"items": [{"name": "only this"}]}
+        server.routes["GET", "/v1/status"] = {"unknown": 1}
+        async with opened("devices") as (_, pilot):
+            await until_shown(pilot, "another shape")
+            await pilot.press("1")
+            await until_shown(pilot, "another shape")
+
+    run(test)
+
+
+def test_markup_and_control_characters_of_others_are_plain_text(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        title = "[bold red]x[/] [/nothing] \x1b[2J end"
+        server.routes["GET", "/v1/jobs"] = {"items": [job("running", title=title)]}
+        async with opened("jobs", size=(120, 24)) as (board, pilot):
+            await until_shown(pilot, "[bold red]x[/] [/nothing]")
+            assert "\x1b" not in screen_text(board)
+
+    run(test)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (250, 70), (40, 10)])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_screen_fits_every_size(run: Run, page: str, size: tuple[int, int]) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened(page, size=size) as (board, _):
+            lines = screen_text(board).splitlines()
+            assert len(lines) <= size[1]
+            assert max(map(len, lines)) <= size[0]
+            assert "q quit" in lines[-1]
+
+    run(test)
+
+
+def test_the_theme_changes_and_the_environment_may_ask_for_none(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    async def test(server: ControlServer) -> None:
+        async with opened("jobs") as (board, pilot):
+            assert board.theme == "stackctl-no-colour"
+            await pilot.press("t")
+            assert board.theme == "stackctl-dark"
+
+    run(test)
+
+
+def test_the_palette_offers_every_action_with_its_key(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened("models", size=(100, 40)) as (board, _):
+            found = {c.title: c.help for c in board.get_system_commands(board.screen)}
+            assert found["Load the model selected in the catalogue"] == "key: l"
+            assert found["Go to Insights"] == "key: 8"
+
+    run(test)
+
+
+def test_once_without_a_daemon_is_unreachable() -> None:
+    with pytest.raises(Unreachable, match="not running"):
+        launch.text("overview")
+
+
+def test_an_unknown_screen_is_refused_with_those_there_are() -> None:
+    with pytest.raises(Invalid, match="expected one of: overview"):
+        launch.text("nothing")
+
+
+def _queries(server: ControlServer) -> list[dict[str, Any]]:
+    return [body for _, path, body in server.seen if path == "/v1/analytics/query"]
