@@ -10,6 +10,7 @@ from typing import Any
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
+from stackctl.cli.text import clean
 from stackctl.client import Client
 from stackctl.errors import StackctlError, Unreachable
 from stackctl.tui.bindings import EVERYWHERE, PAGE_KEYS, PAGES, Key, bindings
@@ -195,8 +196,8 @@ class Dashboard(App[str]):
             return ""
         age = ago(max(self.clock() - (self.answered_at or self._gone_at), 0.0))
         old = f"STALE for {age}: " if self.answered_at else ""
-        hint = f" (fix: {self._gone.hint})" if self._gone.hint else ""
-        return f"{old}{self._gone.message}{hint}; asking again every {PERIOD_S:g} s"
+        hint = f"fix: {self._gone.hint}; " if self._gone.hint else ""
+        return f"{old}{hint}asking again every {PERIOD_S:g} s; {clean(self._gone.message)}"
 
     # -- actions ------------------------------------------------------------
 
