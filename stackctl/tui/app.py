@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -16,12 +18,12 @@ from stackctl.errors import StackctlError, Unreachable
 from stackctl.tui.bindings import EVERYWHERE, PAGE_KEYS, PAGES, Key, bindings
 from stackctl.tui.frame import Frame
 from stackctl.tui.messages import Acted, Polled
-from stackctl.tui.poller import ask, guarded
+from stackctl.tui.poller import Schedule, ask, guarded
 from stackctl.tui.screens import registry
 from stackctl.tui.screens.page import Page
 from stackctl.tui.screens.sheets import HelpSheet
 from stackctl.tui.theme import NO_COLOUR, THEMES
-from stackctl.tui.widgets.header import Banner, Bar
+from stackctl.tui.widgets.header import Banner, Bar, Tabs
 from stackctl.tui.words import ago
 
 PERIOD_S = 2.0
@@ -66,6 +68,7 @@ class Dashboard(App[str]):
         self._window, self._until_us = 1, 0
         self._frame = Frame(self.now())
         self._round = 0
+        self._schedule = Schedule()
         self._asking = False
         self._again = False
         self._gone: Unreachable | None = None
@@ -112,6 +115,7 @@ class Dashboard(App[str]):
     def ask_now(self) -> None:
         """Start a round; answers of rounds that began earlier are thrown away."""
         self._round += 1
+        self._schedule.clear()
         self._again = self._asking
         if not self._asking:
             self._start()
@@ -127,8 +131,16 @@ class Dashboard(App[str]):
         self._frame = Frame(self.now(), self._window, self._until_us)
         self._asking, self._again = True, False
         # One at a time: a daemon that hangs holds one thread, not one a round.
-        work = partial(self._ask, page, tuple(page.needs()), self._frame, self._round)
-        self.run_worker(work, thread=True, group="poll", exit_on_error=False)
+        needs = self._schedule.due(page.NAME, page.needs(), self.clock())
+        self.in_thread(partial(self._ask, page, needs, self._frame, self._round))
+
+    def in_thread(self, work: Callable[[], None]) -> None:
+        """Run what blocks.
+
+        No worker of Textual's: their threads are joined at the end, and one that waits for a
+        daemon that hangs would keep the dashboard from being left.
+        """
+        threading.Thread(target=copy_context().run, args=(work,), daemon=True).start()
 
     def _ask(self, page: Page, needs: Any, frame: Frame, number: int) -> None:
         answers = ask(self.client, needs, frame)
@@ -144,6 +156,7 @@ class Dashboard(App[str]):
         if page is None or message.page != page.NAME or message.round_no != self._round:
             return
         self._judge(message)
+        self._schedule.note(page.NAME, message.answers, message.at)
         page.take(message.answers, message.at)
         self.refresh_bar()
         if self._once:
@@ -210,8 +223,7 @@ class Dashboard(App[str]):
         else:
             self.busy = f"{label} ..."
             self.refresh_bar()
-            work = partial(self._act, label, call)
-            self.run_worker(work, thread=True, exclusive=True, group="act", exit_on_error=False)
+            self.in_thread(partial(self._act, label, call))
 
     def _act(self, label: str, call: Callable[[Client], Any]) -> None:
         answer = guarded(lambda: call(self.client))
@@ -241,6 +253,10 @@ class Dashboard(App[str]):
         """Go to a screen."""
         if self.page() is not self.get_screen(name):
             self.switch_screen(name)
+
+    def on_tabs_chosen(self, message: Tabs.Chosen) -> None:
+        """Go where one clicked."""
+        self.action_page(message.page)
 
     def action_window(self, by: int) -> None:
         """Look at a longer or shorter range."""
@@ -274,6 +290,9 @@ class Dashboard(App[str]):
 
     def action_refresh(self) -> None:
         """Ask now."""
+        page = self.page()
+        if page is not None:
+            page.renew()
         self.ask_now()
 
     def action_theme(self) -> None:

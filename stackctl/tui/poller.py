@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,34 @@ class Need:
 
     name: str
     ask: Callable[[Client, Frame], Any]
-    whole: bool = True
-    """It is asked again in the next round; False: once a visit, and when refreshed by hand."""
+    every_s: float = 0.0
+    """Least time between two askings, unless one asks by hand; 0: in each round."""
+
+
+class Schedule:
+    """Knows which needs are due; what failed is due at once."""
+
+    def __init__(self) -> None:
+        self._answered: dict[tuple[str, str], float] = {}
+
+    def clear(self) -> None:
+        """Let everything be due."""
+        self._answered.clear()
+
+    def due(self, page: str, needs: Sequence[Need], now_s: float) -> list[Need]:
+        """Give the needs of a screen that are due."""
+        known = self._answered
+        return [
+            need
+            for need in needs
+            if now_s - known.get((page, need.name), -math.inf) >= need.every_s
+        ]
+
+    def note(self, page: str, answers: Mapping[str, Any], now_s: float) -> None:
+        """Remember what was answered."""
+        for name, answer in answers.items():
+            if not isinstance(answer, StackctlError):
+                self._answered[page, name] = now_s
 
 
 def ask(client: Client, needs: Sequence[Need], frame: Frame) -> dict[str, Any]:

@@ -30,13 +30,15 @@ class OverviewPage(Page):
 
     def needs(self) -> Sequence[Need]:
         """Insights, the status, and one series for the three charts."""
+        # A bar of hours does not change in seconds.
+        every_s = min(self.board.frame.step_s / 30, 60.0)
         tall = self.app.size.height >= TALL
         found = [
             Need("insights", insights_in),
             Need("status", lambda client, frame: client.system.status()),
-            Need("series", _series),
+            Need("series", _series, every_s),
         ]
-        return [*found, Need("names", _names)] if tall else found
+        return [*found, Need("names", _names, every_s)] if tall else found
 
     def body(self) -> Iterable[Widget]:
         """Stack the panels."""

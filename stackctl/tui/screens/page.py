@@ -104,6 +104,9 @@ class Page(Screen[None]):
         """Do what another range of time asks for."""
         self.forget()
 
+    def renew(self) -> None:
+        """Ask again what is asked once, because somebody wants it."""
+
     def value(self, name: str) -> Any:
         """The last answer to a need, or None."""
         return self.slots.get(name, Slot()).value

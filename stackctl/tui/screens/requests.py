@@ -131,13 +131,16 @@ class RequestsPage(Page):
     def on_listing_opened(self, event: Listing.Opened) -> None:
         """Open one."""
         if event.item is not None:
-            self.app.push_screen(TraceSheet(self.board.client, event.item.event))
+            self._open(event.item)
 
     def action_open(self) -> None:
         """Open the selected one."""
         item = self.query_one(Listing).selected
         if item is not None:
-            self.app.push_screen(TraceSheet(self.board.client, item.event))
+            self._open(item)
+
+    def _open(self, stored: Any) -> None:
+        self.app.push_screen(TraceSheet(self.board.client, stored.event, self.board.in_thread))
 
     def _anew(self) -> None:
         self._kept.clear()

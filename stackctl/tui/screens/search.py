@@ -13,6 +13,7 @@ from stackctl.cli.table import Column
 from stackctl.cli.text import clean, duration, short_path
 from stackctl.client import Client
 from stackctl.tui.frame import Frame
+from stackctl.tui.messages import Slot
 from stackctl.tui.poller import Need
 from stackctl.tui.screens.page import Page
 from stackctl.tui.widgets.listing import Listing
@@ -97,6 +98,13 @@ class SearchPage(Page):
         del event
         self.query_one("#passage", Panel).redraw()
 
+    def renew(self) -> None:
+        """Ask again."""
+        self.forget("hits")
+
+    def reframe(self) -> None:
+        """Keep the hits: a collection has no past."""
+
     def _title(self) -> str:
         return f"Ask {clean(self._collection)} ({self._mode})"
 
@@ -111,7 +119,8 @@ class SearchPage(Page):
 
     def _hits(self) -> Iterator[Need]:
         question, mode, collection = self._question, self._mode, self._collection
-        if not question or self.value("hits") is not None:
+        slot = self.slots.get("hits", Slot())
+        if not question or slot.at or slot.error:
             return  # A question is asked once, not once a round.
 
         def ask(client: Client, frame: Frame) -> Any:

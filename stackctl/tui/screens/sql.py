@@ -63,6 +63,11 @@ class SqlPage(Page):
             self.query_one(Listing).focus_rows()
             self.board.ask_now()
 
+    def renew(self) -> None:
+        """Run it again."""
+        if self._sql:
+            self.forget("rows")
+
     def reframe(self) -> None:
         """Keep the rows: a query names its own range."""
 

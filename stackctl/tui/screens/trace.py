@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from textual.app import ComposeResult
@@ -33,9 +33,11 @@ class TraceSheet(Sheet):
             super().__init__()
             self.answer = answer
 
-    def __init__(self, client: Client, event: Any) -> None:
+    def __init__(
+        self, client: Client, event: Any, in_thread: Callable[[Callable[[], None]], None]
+    ) -> None:
         super().__init__()
-        self._client, self._event = client, event
+        self._client, self._event, self._in_thread = client, event, in_thread
 
     def compose(self) -> ComposeResult:
         """Show the event at once, the others when they are there."""
@@ -47,7 +49,7 @@ class TraceSheet(Sheet):
         """Ask."""
         self._draw([self._event], styled("looking for its other events ...", "$text-muted"))
         if self._event.request_id:
-            self.run_worker(self._ask, thread=True, exclusive=True, exit_on_error=False)
+            self._in_thread(self._ask)
         else:
             self._draw([self._event], styled("it has no request id", "$text-muted"))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.content import Content
+from textual.events import Click
+from textual.message import Message
 from textual.widgets import Static
 
 from stackctl.tui.bindings import EVERYWHERE, PAGES, Key
@@ -19,18 +21,36 @@ LAST_KEYS = ("question_mark", "q")
 class Tabs(Static):
     """The screens and their keys; the present one is marked in reverse and by brackets."""
 
+    class Chosen(Message):
+        """A screen was clicked."""
+
+        def __init__(self, page: str) -> None:
+            super().__init__()
+            self.page = page
+
     def __init__(self, page: str) -> None:
         super().__init__(markup=False)
         self._page = page
+        self._widths: list[tuple[str, int]] = []
 
     def render(self) -> Content:
         """Draw whole names, or their beginnings where there is no room."""
         for length in (None, SHORT):
             parts = [self._tab(name, length) for name in PAGES]
+            self._widths = list(zip(PAGES, (part.cell_length for part in parts), strict=True))
             line = Content("").join(parts)
             if line.cell_length <= self.content_size.width:
                 break
         return line
+
+    def on_click(self, event: Click) -> None:
+        """Go to the screen that was clicked."""
+        at = 0
+        for name, width in self._widths:
+            at += width
+            if event.x < at:
+                self.post_message(self.Chosen(name))
+                return
 
     def _tab(self, name: str, length: int | None) -> Content:
         key, title = PAGES[name]

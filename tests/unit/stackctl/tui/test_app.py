@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,63 @@ def test_a_daemon_that_hangs_holds_one_thread(run: Run) -> None:
             await until(pilot, lambda: bool(server.seen))
             await pilot.pause(0.4)
             assert len(server.seen) == 1
+            board.exit()
+        let_go.set()
+
+    run(test)
+
+
+def test_a_dashboard_can_be_left_while_the_daemon_hangs(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        let_go = threading.Event()
+        server.routes["GET", "/v1/jobs"] = lambda body: let_go.wait(30) and {"items": []}
+        board = Dashboard(launch.client(), page="jobs", period_s=0.02)
+        began = time.monotonic()
+        async with board.run_test() as pilot:
+            await until(pilot, lambda: bool(server.seen))
+            await pilot.press("q")
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert time.monotonic() - began < 5
+        let_go.set()
+
+    run(test)
+
+
+def test_an_action_under_way_is_told_and_holds_back_the_next(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        let_go = threading.Event()
+        path = "/v1/models/all-minilm-l6-v2/load"
+        server.routes["POST", path] = lambda body: let_go.wait(10) and RUNNING["items"][0]  # type: ignore[index]
+        async with opened("models", size=(120, 40)) as (_, pilot):
+            await until_shown(pilot, "magika")
+            await pilot.press("l")
+            await until_shown(pilot, "[load all-minilm-l6-v2 ...]")
+            await pilot.press("l")
+            await until_shown(pilot, "still busy")
             let_go.set()
+            await until_shown(pilot, "done")
+        assert sum(p == path for _, p, _ in server.seen) == 1
+
+    run(test)
+
+
+def test_a_click_on_a_name_opens_its_screen(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened() as (board, pilot):
+            await pilot.click("Tabs", offset=(16, 0))
+            await until(pilot, lambda: board.page() is board.get_screen("models"))
+
+    run(test)
+
+
+def test_a_resized_screen_is_as_one_opened_at_that_size(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened(size=(140, 45), period_s=0.05) as (board, pilot):
+            await until_shown(pilot, "models.run")
+            fresh = screen_text(board)
+        async with opened(size=(80, 24), period_s=0.05) as (board, pilot):
+            await pilot.resize_terminal(140, 45)
+            await until(pilot, lambda: screen_text(board) == fresh)
 
     run(test)
 
