@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 
@@ -26,6 +27,8 @@ STYLES = {
     "failed": "$text-error",
     "off": "$text-muted",
 }
+DRAWN = re.compile("[\u2581-\u2588\u2800-\u28ff]+")
+"""Blocks and braille."""
 MARKS = {"critical": "!!", "warning": "! ", "info": "i "}
 """Severities without colour."""
 
@@ -71,6 +74,14 @@ def stale(slot: Slot) -> str:
         return ""
     why = clean(slot.error.message).replace("[", "(")
     return f"stale since {stamp(int(slot.at * 1e6))}: {why}"
+
+
+def tinted(line: str, style: str) -> Content:
+    """Give a line of a chart with what is drawn in a style, its axes plain."""
+    text = Content(line)
+    for found in DRAWN.finditer(line):
+        text = text.stylize(style, *found.span())
+    return text
 
 
 def number(value: float) -> str:

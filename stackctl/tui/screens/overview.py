@@ -16,7 +16,7 @@ from stackctl.tui.frame import Frame
 from stackctl.tui.poller import Need
 from stackctl.tui.screens.page import Page
 from stackctl.tui.widgets.panel import Panel, Space
-from stackctl.tui.words import MARKS, STYLES, ago, measured, number, styled, word
+from stackctl.tui.words import MARKS, STYLES, ago, measured, number, styled, tinted, word
 
 TALL = 34
 """Rows from which the busiest names have room, as in `Page.VERTICAL_BREAKPOINTS`."""
@@ -75,13 +75,13 @@ class OverviewPage(Page):
             return [styled("The engine has not looked yet.", "$text-muted")]
         return rows
 
-    def _traffic(self, found: Any, space: Space) -> list[str]:
+    def _traffic(self, found: Any, space: Space) -> list[str | Content]:
         return self._bars(found, space, "count", "requests")
 
-    def _errors(self, found: Any, space: Space) -> list[str]:
+    def _errors(self, found: Any, space: Space) -> list[str | Content]:
         return self._bars(found, space, "errors", "errors")
 
-    def _bars(self, found: Any, space: Space, measure: str, noun: str) -> list[str]:
+    def _bars(self, found: Any, space: Space, measure: str, noun: str) -> list[str | Content]:
         frame = self.board.frame
         values = [value or 0 for value in column(found, measure, frame)]
         box = plot.Box(space.width, space.height - 1, *_span(frame), number)
@@ -89,15 +89,17 @@ class OverviewPage(Page):
         head = f"{total:,.0f} {noun} in {frame.name}"
         longer = f"{head}, a bar each {duration(plot.bar_size(values, box) * frame.step_s)}"
         shown = longer if len(longer) <= space.width else head[: space.width]
-        return [shown, *plot.bars(values, box)]
+        style = STYLES["error"] if measure == "errors" else "$text-primary"
+        return [shown, *(tinted(line, style) for line in plot.bars(values, box))]
 
-    def _latency(self, found: Any, space: Space) -> list[str]:
+    def _latency(self, found: Any, space: Space) -> list[str | Content]:
         frame = self.board.frame
         chart = [plot.Line(f"p{q}", column(found, f"p{q}_s", frame)) for q in (50, 99)]
         if all(value is None for line in chart for value in line.values):
             return []
         box = plot.Box(space.width, space.height - 1, *_span(frame), duration)
-        return ["p50 and p99 of requests"[: space.width], *plot.lines(chart, box)]
+        drawn = (tinted(line, "$text-accent") for line in plot.lines(chart, box))
+        return ["p50 and p99 of requests"[: space.width], *drawn]
 
 
 def insights_in(client: Client, frame: Frame) -> Any:
