@@ -23,7 +23,7 @@ from stackctl.tui.screens import registry
 from stackctl.tui.screens.page import Page
 from stackctl.tui.screens.sheets import HelpSheet
 from stackctl.tui.theme import NO_COLOUR, THEMES
-from stackctl.tui.widgets.header import Banner, Bar, Tabs
+from stackctl.tui.widgets.header import Banner, Bar, KeyLine, Tabs
 from stackctl.tui.words import ago
 
 PERIOD_S = 2.0
@@ -155,6 +155,8 @@ class Dashboard(App[str]):
         page = self.page()
         if page is None or message.page != page.NAME or message.round_no != self._round:
             return
+        if not page.query(KeyLine):
+            return  # It is being taken down.
         self._judge(message)
         self._schedule.note(page.NAME, message.answers, message.at)
         page.take(message.answers, message.at)

@@ -77,6 +77,7 @@ PAGE_KEYS: dict[str, list[Key]] = {
     "requests": [
         Key("enter", "open", "Open all events of the selected request", "open"),
         Key("slash", "filter", "Filter the events by words, all of which must be there", "filter"),
+        Key("o", "own", "Show or hide the requests of those who watch, as this dashboard", "own"),
         Key("k", "kind", "Show events of the next kind", "kind"),
         Key("escape", "unfilter", "Remove the filter"),
     ],

@@ -105,6 +105,14 @@ def measured(value: float, unit: str) -> str:
     return f"{number(value)} {clean(unit)}"
 
 
+def span(seconds: int) -> str:
+    """A length of time without what is zero: ``2 min``, ``90 s``, ``4 h``."""
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds and not seconds % length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
 def ago(seconds: float) -> str:
     """An age in its largest unit: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
     for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):

@@ -12,13 +12,14 @@ from stackctl.cli.table import Column
 from stackctl.cli.text import clean
 from stackctl.client.view import mapping
 from stackctl.tui import plot
+from stackctl.tui.messages import Slot
 from stackctl.tui.poller import Need
 from stackctl.tui.screens.overview import insights_in
 from stackctl.tui.screens.page import Page
 from stackctl.tui.screens.sheets import AskSheet
 from stackctl.tui.widgets.listing import Listing
 from stackctl.tui.widgets.panel import Panel, Space
-from stackctl.tui.words import MARKS, day_time, measured, styled, word
+from stackctl.tui.words import MARKS, day_time, measured, stamp, styled, word
 
 STATES = ["open", "muted", "resolved", "all"]
 CHART_ROWS = 9
@@ -54,15 +55,15 @@ class InsightsPage(Page):
             "insights",
             COLUMNS,
             key=lambda item: str(item.id),
-            empty="Nothing stands out here. s shows other states.",
+            empty="no insight of this state; s shows others",
         )
         yield Panel("Why", "insight", self._detail, empty="no insight is selected", id="why")
 
     def on_listing_selected(self, event: Listing.Selected) -> None:
         """Show the insight under the cursor, and what kept the engine from looking."""
         self.put("insight", event.item)
-        problem = getattr(self.value("insights"), "problem", "")
-        event.listing.border_subtitle = clean(problem).replace("[", "(") if problem else ""
+        if self.slots.get("insights", Slot()).error is None:
+            event.listing.border_subtitle = _looked(self.value("insights"))
 
     def action_state(self) -> None:
         """Show the next state."""
@@ -130,6 +131,15 @@ def evidence(item: Any, width: int, height: int) -> list[str]:
     unit = _unit(item.change)
     box = plot.Box(width, height, points[0][0], points[-1][0], lambda value: measured(value, unit))
     return plot.lines([found, expected], box)
+
+
+def _looked(found: Any) -> str:
+    """Say when the engine last looked, or why it could not."""
+    if found is None:
+        return ""
+    if found.problem:
+        return f"could not look: {clean(found.problem)}".replace("[", "(")
+    return f"looked {stamp(found.checked_us)}" if found.checked_us else "has not looked yet"
 
 
 def _unit(change: Any) -> str:

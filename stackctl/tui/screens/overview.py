@@ -15,10 +15,11 @@ from stackctl.tui import plot
 from stackctl.tui.frame import Frame
 from stackctl.tui.poller import Need
 from stackctl.tui.screens.page import Page
+from stackctl.tui.watching import left_out
 from stackctl.tui.widgets.panel import Panel, Space
-from stackctl.tui.words import MARKS, STYLES, ago, measured, number, styled, tinted, word
+from stackctl.tui.words import MARKS, STYLES, ago, measured, number, span, styled, tinted, word
 
-TALL = 34
+TALL = 40
 """Rows from which the busiest names have room, as in `Page.VERTICAL_BREAKPOINTS`."""
 MEASURES = ["count", "errors", "p50_s", "p99_s"]
 
@@ -87,7 +88,7 @@ class OverviewPage(Page):
         box = plot.Box(space.width, space.height - 1, *_span(frame), number)
         total = sum(values)
         head = f"{total:,.0f} {noun} in {frame.name}"
-        longer = f"{head}, a bar each {duration(plot.bar_size(values, box) * frame.step_s)}"
+        longer = f"{head}, a bar each {span(plot.bar_size(values, box) * frame.step_s)}"
         shown = longer if len(longer) <= space.width else head[: space.width]
         style = STYLES["error"] if measure == "errors" else "$text-primary"
         return [shown, *(tinted(line, style) for line in plot.bars(values, box))]
@@ -140,6 +141,7 @@ def _series(client: Client, frame: Frame) -> Any:
     return client.analytics.query(
         measures=MEASURES,
         kind="request",
+        where=left_out(),
         since_us=frame.begin_us,
         until_us=0 if frame.live else frame.until_us,
         step_s=frame.step_s,
@@ -150,6 +152,7 @@ def _names(client: Client, frame: Frame) -> Any:
     return client.analytics.query(
         measures=["count", "errors", "p50_s", "p99_s"],
         kind="request",
+        where=left_out(),
         since_us=frame.begin_us,
         until_us=0 if frame.live else frame.until_us,
         group_by=["name"],

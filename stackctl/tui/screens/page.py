@@ -37,7 +37,7 @@ class Page(Screen[None]):
     AUTO_FOCUS = ""
     """Rows take the focus once there are some; a line of text only when it is asked for."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (40, "-tall")]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Before Textual's own, which merges BINDINGS.

@@ -19,6 +19,7 @@ from stackctl.tui.messages import Slot
 from stackctl.tui.poller import Need
 from stackctl.tui.screens.page import Page, brief
 from stackctl.tui.screens.trace import TraceSheet, events_of
+from stackctl.tui.watching import is_watching
 from stackctl.tui.widgets.listing import Listing
 from stackctl.tui.words import stamp
 
@@ -46,7 +47,7 @@ class RequestsPage(Page):
 
     def __init__(self) -> None:
         super().__init__()
-        self._words, self._kind = "", "request"
+        self._words, self._kind, self._own = "", "request", False
         self._kept: deque[Any] = deque(maxlen=MOST)
         self._seq = -1
 
@@ -117,6 +118,12 @@ class RequestsPage(Page):
         self._anew()
         self.board.ask_now()
 
+    def action_own(self) -> None:
+        """Show or hide those who watch."""
+        self._own = not self._own
+        if "shown" in self.slots:
+            self._show()
+
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter as one writes."""
         self._words = event.value
@@ -149,7 +156,11 @@ class RequestsPage(Page):
         self._entitle()
 
     def _show(self) -> None:
-        newest = [stored for stored in reversed(self._kept) if brief(_words(stored), self._words)]
+        newest = [
+            stored
+            for stored in reversed(self._kept)
+            if (self._own or not is_watching(stored.event)) and brief(_words(stored), self._words)
+        ]
         self.put("shown", newest)
         self._entitle()
 
@@ -157,7 +168,9 @@ class RequestsPage(Page):
         kind = self._kind or "all kinds"
         frame = self.board.frame
         tail = "live" if frame.live else f"of the {frame.name} looked at"
-        self.query_one(Listing).border_title = f"Events ({kind}), newest first, {tail}"
+        hidden = "" if self._own else "; o shows those who watch"
+        for listing in self.query(Listing):
+            listing.border_title = f"Events ({kind}), newest first, {tail}{hidden}"
 
 
 def _words(stored: Any) -> str:

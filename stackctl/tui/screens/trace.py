@@ -63,7 +63,10 @@ class TraceSheet(Sheet):
             self._draw([self._event], complaint(message.answer))
         else:
             count = len(message.answer)
-            self._draw(message.answer or [self._event], styled(f"{count} events", "$text-muted"))
+            self._draw(
+                message.answer or [self._event],
+                styled(f"{count} event{'s' * (count != 1)}", "$text-muted"),
+            )
 
     def _draw(self, events: Sequence[Any], note: Content) -> None:
         width = max(self.app.size.width * 96 // 100 - 6, 40)

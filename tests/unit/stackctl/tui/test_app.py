@@ -189,6 +189,33 @@ def test_the_tail_grows_and_keeps_the_selection(run: Run) -> None:
     run(test)
 
 
+def test_the_dashboards_own_requests_are_hidden_until_asked_for(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        tail = "/v1/analytics/events?after_seq={}&limit=200&kind=request"
+        own = event(42, name="analytics.events")
+        server.routes["GET", tail.format(41)] = {"items": [own], "next_seq": 42}
+        server.routes["GET", tail.format(42)] = {"items": [], "next_seq": 42}
+        async with opened("requests") as (board, pilot):
+            await until(pilot, lambda: any("after_seq=42" in p for _, p, _ in server.seen))
+            assert "analytics.events" not in screen_text(board)
+            await pilot.press("o")
+            await until_shown(pilot, "analytics.events")
+
+    run(test)
+
+
+def test_figures_leave_those_out_who_watch(run: Run) -> None:
+    async def test(server: ControlServer) -> None:
+        async with opened(size=(140, 45)):
+            pass
+
+    asked = _queries(run(test))
+    assert len(asked) == 2
+    assert all(
+        {"field": "name", "op": "ne", "value": "system.status"} in q["where"] for q in asked
+    )
+
+
 def test_a_filter_keeps_what_has_all_its_words(run: Run) -> None:
     async def test(server: ControlServer) -> None:
         async with opened("requests") as (board, pilot):
