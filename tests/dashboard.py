@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from control_server import ControlServer
 from dashboard_server import NOW_S, script_all
@@ -15,6 +16,8 @@ from stackctl.tui import launch
 from stackctl.tui.app import Dashboard, screen_text
 
 WAIT_S = 10.0
+Run = Callable[[Callable[[ControlServer], Coroutine[Any, Any, None]]], ControlServer]
+"""Runs a test's coroutine beside a scripted daemon, and gives the daemon for what it saw."""
 
 
 class Clock:

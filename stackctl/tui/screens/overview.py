@@ -17,8 +17,20 @@ from stackctl.tui.poller import Need
 from stackctl.tui.screens.page import Page
 from stackctl.tui.watching import left_out
 from stackctl.tui.widgets.panel import Panel, Space
-from stackctl.tui.words import MARKS, STYLES, ago, measured, number, span, styled, tinted, word
+from stackctl.tui.words import (
+    MARKS,
+    STYLES,
+    ago,
+    measured,
+    number,
+    span,
+    stamp,
+    styled,
+    tinted,
+    word,
+)
 
+DAY_S = 86_400
 TALL = 40
 """Rows from which the busiest names have room, as in `Page.VERTICAL_BREAKPOINTS`."""
 MEASURES = ["count", "errors", "p50_s", "p99_s"]
@@ -87,7 +99,9 @@ class OverviewPage(Page):
         values = [value or 0 for value in column(found, measure, frame)]
         box = plot.Box(space.width, space.height - 1, *_span(frame), number)
         total = sum(values)
-        head = f"{total:,.0f} {noun} in {frame.name}"
+        # Of whole buckets: "in 1 h" would promise what is up to a bucket more.
+        since = stamp(frame.begin_us, form="%H:%M" if frame.window_s <= DAY_S else "%d %b %H:%M")
+        head = f"{total:,.0f} {noun} since {since}"
         longer = f"{head}, a bar each {span(plot.bar_size(values, box) * frame.step_s)}"
         shown = longer if len(longer) <= space.width else head[: space.width]
         style = STYLES["error"] if measure == "errors" else "$text-primary"
