@@ -101,9 +101,10 @@ class OverviewPage(Page):
         total = sum(values)
         # Of whole buckets: "in 1 h" would promise what is up to a bucket more.
         since = stamp(frame.begin_us, form="%H:%M" if frame.window_s <= DAY_S else "%d %b %H:%M")
-        head = f"{total:,.0f} {noun} since {since}"
-        longer = f"{head}, a bar each {span(plot.bar_size(values, box) * frame.step_s)}"
-        shown = longer if len(longer) <= space.width else head[: space.width]
+        each = span(plot.bar_size(values, box) * frame.step_s)
+        longest = f"{total:,.0f} {noun} since {since}"
+        heads = [f"{longest}, a bar each {each}", longest, f"{total:,.0f} since {since}"]
+        shown = next((head for head in heads if len(head) <= space.width), f"{total:,.0f}")
         style = STYLES["error"] if measure == "errors" else "$text-primary"
         return [shown, *(tinted(line, style) for line in plot.bars(values, box))]
 
