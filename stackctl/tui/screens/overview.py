@@ -31,6 +31,7 @@ from stackctl.tui.words import (
 )
 
 DAY_S = 86_400
+STATUS_S = 6.0
 TALL = 40
 """Rows from which the busiest names have room, as in `Page.VERTICAL_BREAKPOINTS`."""
 MEASURES = ["count", "errors", "p50_s", "p99_s"]
@@ -44,11 +45,13 @@ class OverviewPage(Page):
     def needs(self) -> Sequence[Need]:
         """Insights, the status, and one series for the three charts."""
         # A bar of hours does not change in seconds.
-        every_s = min(self.board.frame.step_s / 30, 60.0)
+        every_s = min(self.board.frame.step_s / 15, 60.0)
         tall = self.app.size.height >= TALL
         found = [
             Need("insights", insights_in),
-            Need("status", lambda client, frame: client.system.status()),
+            # It reckons quantiles of every name, far more than areas need: not in each round.
+            Need("status", lambda client, frame: client.system.status(), STATUS_S),
+            Need("devices", lambda client, frame: client.devices.list()),
             Need("series", _series, every_s),
         ]
         return [*found, Need("names", _names, every_s)] if tall else found
@@ -64,7 +67,7 @@ class OverviewPage(Page):
         )
         yield Horizontal(
             Panel("Areas now", "status", _areas, empty="no areas", id="areas"),
-            Panel("Devices now", "status", _devices, empty="no devices: stackctl doctor"),
+            Panel("Devices now", "devices", _devices, empty="no devices: stackctl doctor"),
             classes="row fixed",
         )
         yield Horizontal(
@@ -195,7 +198,7 @@ def _areas(found: Any, space: Space) -> list[Content]:
 
 def _devices(found: Any, space: Space) -> list[Content]:
     lines = []
-    for device in found.devices:
+    for device in found.items:
         used, total = device.memory_used_bytes, device.memory_total_bytes
         facts = [f"memory {used / total:.0%}" if total else "", f"{device.queued} queued"]
         facts.append("" if device.utilisation is None else f"{device.utilisation:.0%} busy")
