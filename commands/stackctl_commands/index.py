@@ -17,6 +17,7 @@ INDEX: dict[str, tuple[str, str]] = {
     "devices": ("stackctl_commands.devices", "List devices and what runs on them"),
     "api": ("stackctl_commands.api", "Show how other programs reach the models"),
     "analytics": ("stackctl_commands.analytics", "Ask about events: figures, SQL, a live tail"),
+    "tui": ("stackctl_commands.tui", "Open the dashboard: what changed, why, and what to do"),
     "jobs": ("stackctl_commands.jobs", "List, show, watch and cancel jobs"),
     "insights": ("stackctl_commands.insights", "Show what changed, why, and what to do about it"),
     "logs": ("stackctl_commands.logs", "Show the daemon's log"),

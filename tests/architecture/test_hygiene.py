@@ -56,6 +56,7 @@ def _imported(*arguments: str) -> set[str]:
         ("--version",),
         ("--help",),
         ("search", "--help"),
+        ("tui", "--help"),
         ("__complete", "commands", ""),
         ("__complete", "models", ""),
         ("status",),

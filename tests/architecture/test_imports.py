@@ -21,6 +21,7 @@ ONLY_IN = {
     "httptools": ["daemon/stackctl_daemon/http/"],
     "huggingface_hub": ["daemon/stackctl_daemon/models/"],
     "av": ["daemon/stackctl_daemon/inference/adapters/compressed_audio.py"],
+    "textual": ["stackctl/tui/"],
     "PIL": ["daemon/stackctl_daemon/inference/adapters/image.py"],
     "pypdfium2": ["daemon/stackctl_daemon/search/"],
     "opentelemetry": ["daemon/stackctl_daemon/analytics/otlp/decode.py"],

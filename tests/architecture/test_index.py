@@ -22,6 +22,7 @@ WORDS = [
     "devices",
     "api",
     "analytics",
+    "tui",
     "jobs",
     "insights",
     "logs",
