@@ -6,7 +6,7 @@ Quiet days are made from a seed, and the daemon's own reader and engine go throu
 minutes. From them trials branch off: a copy of the panel sees the same days with one incident in
 the events. An insight counts when it has the kind and the subject of what was done; every other
 one that begins in the trial counts against its kind. Thresholds were chosen on seeds 1 and 2; the
-default is another. Ends with 1 where precision or recall is below 0.9, or quiet days have more than
+default is another. Ends with 1 where precision or recall is below 0.9, or quiet days more than
 one insight each.
 """
 
