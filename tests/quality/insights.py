@@ -1,13 +1,13 @@
 """Scores the insights engine: precision and recall on injected incidents, peace on quiet days.
 
-    python tests/quality/insights.py [--seed 2] [--trials 24] [--days 40]
+    python tests/quality/insights.py [--seed 3] [--trials 24] [--days 40]
 
 Quiet days are made from a seed, and the daemon's own reader and engine go through them each five
 minutes. From them trials branch off: a copy of the panel sees the same days with one incident in
 the events. An insight counts when it has the kind and the subject of what was done; every other
-one that begins in the trial counts against its kind. Thresholds were chosen on seed 1; the
-default is another. Ends with 1 where precision or recall is below 0.9, or quiet days have more
-than one insight each.
+one that begins in the trial counts against its kind. Thresholds were chosen on seeds 1 and 2; the
+default is another. Ends with 1 where precision or recall is below 0.9, or quiet days more than
+one insight each.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def report(score: Score, days: int) -> bool:
 def main() -> int:
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--days", type=int, default=40)
     parser.add_argument("--workers", type=int, default=2)

@@ -20,6 +20,7 @@ WINDOWS = (5, 15, 45)
 LEAST_NATS = 15.0
 LEAST_ERRORS = 8
 LEAST_RATE = 0.05
+LEAST_MINUTES = 6
 ELSEWHERE = frozenset({"overloaded", "worker_crashed", "device_lost"})
 """Codes that other detectors tell of."""
 HISTORY = 14 * 24
@@ -48,6 +49,9 @@ def detect_burst(panel: Panel) -> list[Finding]:
             seen, sent = float(errors[-minutes:].sum()), float(of[0][-minutes:].sum())
             rate = _usual_rate(before, of[1])
             was = max(rate * sent, 0.3)
+            # A script's few minutes of mistakes are no news.
+            if np.count_nonzero(errors[-minutes:]) < min(LEAST_MINUTES, minutes):
+                continue
             if seen < LEAST_ERRORS or seen < 3 * was or seen / max(sent, 1) < rate + 0.03:
                 continue
             nats = surprise(seen, was, 0.4)

@@ -30,6 +30,8 @@ CHANGE_T = 6.5
 LEAST_BINS = 12
 """Two hours: what is shorter is an incident, and not how things are from now on."""
 SURE_Z = 3.0
+BEYOND_HOURS = 3.2
+"""Times what one hour differs from another: latency wanders without a cause to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def detect_change_point(panel: Panel) -> list[Finding]:
 
 
 def _is_its_own(panel: Panel, rest: Rest, counts: FloatArray, row: int, finding: Finding) -> bool:
-    """Say whether the other values of the dimension changed by less than half as much."""
+    """Say whether it is beyond wandering, and others changed by less than half as much."""
     at = CHANGE_SPAN - (panel.end - finding.began)
     others = np.arange(len(rest.values)) != row
     means = []
@@ -182,6 +184,8 @@ def _is_its_own(panel: Panel, rest: Rest, counts: FloatArray, row: int, finding:
         weight = np.where(np.isnan(logs), 0, counts[others, part])
         means.append(float((weight * np.nan_to_num(logs)).sum() / max(weight.sum(), 1)))
     step = float(np.log(finding.after / finding.before))
+    if abs(step) < BEYOND_HOURS * float(rest.spread[row]):
+        return False
     return (means[1] - means[0]) / step < 0.5
 
 
