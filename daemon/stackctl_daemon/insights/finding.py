@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stackctl.contracts.analytics import Filter, Measure, Query
 from stackctl.contracts.event import EventKind
@@ -69,15 +71,36 @@ def ask(
     )
 
 
-def points(end: int, values: Sequence[float], expected: Sequence[float]) -> list[list[Any]]:
-    """Give at most 60 evidence points of the minutes that end at ``end``."""
+def points(
+    end: int,
+    values: Sequence[float] | NDArray[np.floating],
+    expected: Sequence[float] | NDArray[np.floating],
+    *,
+    per: float | NDArray[np.floating] = 1.0,
+) -> list[list[Any]]:
+    """Give at most 60 evidence points of the minutes that end at ``end``.
+
+    Args:
+        end: the minute behind the last value.
+        values: of each minute; nan where there is none.
+        expected: what they usually are.
+        per: what both are divided by, such as seconds of a minute, or requests in each.
+    """
     size = len(values)
     step = max(1, -(-size // 60))
+    pair = np.array([values, expected], float)
+    whole = np.broadcast_to(np.asarray(per, float), size)
+    known = ~np.isnan(pair).any(axis=0)
     found: list[list[Any]] = []
     for at in range(0, size, step):
-        value, usual = float(values[at]), float(expected[at])
-        if not math.isnan(value) and not math.isnan(usual):
-            found.append([(end - size + at) * MINUTE_US, round(value, 6), round(usual, 6)])
+        kept = slice(at, at + step)
+        here = known[kept]
+        by = float(whole[kept][here].sum())
+        if by > 0:
+            value, usual = pair[:, kept][:, here].sum(axis=1) / by
+            found.append(
+                [(end - size + at) * MINUTE_US, round(float(value), 6), round(float(usual), 6)]
+            )
     return found
 
 

@@ -91,7 +91,7 @@ def _finding(
             f"other devices ran {others:.0f} in that time",
         ],
         query=ask("inference", subject, began, ["count", "errors"]),
-        evidence=points(panel.end, list(counts[-180:]), list(total[-180:] * share)),
+        evidence=points(panel.end, counts[-180:], total[-180:] * share, per=total[-180:]),
         action="stackctl devices",
         resolves="it runs a batch again",
     )

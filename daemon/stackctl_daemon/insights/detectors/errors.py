@@ -121,7 +121,7 @@ def _burst(
             f"before, {usual:.2%} of all requests failed",
         ],
         query=ask("request", subject, began, ["count", "errors"], group_by=["error_code"]),
-        evidence=points(panel.end, list(errors[-180:]), list(of[0][-180:] * was)),
+        evidence=points(panel.end, errors[-180:], of[0][-180:] * was, per=of[0][-180:]),
         action="stackctl logs",
         resolves="errors of 15 min are within three times the usual",
     )

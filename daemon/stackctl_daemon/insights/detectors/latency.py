@@ -154,7 +154,7 @@ def _shift_finding(panel: Panel, shift: _Shift) -> Finding:
             f"that is {shift.z:.1f} standard errors",
         ],
         query=ask("request", subject, began, ["count", "p50_s", "p95_s"]),
-        evidence=points(panel.end, list(before * np.exp(shift.logs[-180:])), [before] * 180),
+        evidence=points(panel.end, before * np.exp(shift.logs[-180:]), [before] * 180),
         action="stackctl devices" if shift.dim == "device" else "stackctl models ps",
         resolves=f"the median of 10 min is below {np.exp(LEAST_SHIFT):.1f} times the usual",
     )
@@ -224,7 +224,7 @@ def _change(
             f" {CHANGE_BIN} min",
         ],
         query=ask("request", subject, began, ["count", "p50_s", "p95_s"]),
-        evidence=points(panel.end, list(before * np.exp(logs)), [before] * CHANGE_SPAN),
+        evidence=points(panel.end, before * np.exp(logs), [before] * CHANGE_SPAN),
         action="stackctl models ps",
         resolves="the step is undone, or eight hours old",
     )

@@ -103,7 +103,7 @@ def _finding(
         confidence=confidence(surprise(seen, was * of, 0.3) - LEAST_NATS),
         why=[f"{seen:.0f} of {of:.0f} in {MINUTES} min; {was:.1%} was the worst that is usual"],
         query=ask(kind, subject, began, ["count", "errors", "p95_s"], group_by=["error_code"]),
-        evidence=points(panel.end, list(bad[-180:]), list(sent[-180:] * was)),
+        evidence=points(panel.end, bad[-180:], sent[-180:] * was, per=sent[-180:]),
         action="stackctl models ps",
         resolves="for 15 min neither refusals nor waiting are beyond three times the usual",
     )

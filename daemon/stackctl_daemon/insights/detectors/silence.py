@@ -98,7 +98,7 @@ def _finding(
             f"others were heard in {listened:.0f} of these minutes",
         ],
         query=ask(kind, subject, began, ["count"]),
-        evidence=points(panel.end, list(counts[-180:]), [rate] * 180),
+        evidence=points(panel.end, counts[-180:], [rate] * 180, per=60.0),
         action="stackctl logs",
         resolves="it speaks again",
     )

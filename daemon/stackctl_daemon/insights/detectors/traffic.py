@@ -174,7 +174,7 @@ def _finding(panel: Panel, direction: str, deviation: _Deviation) -> Finding:
         why=why,
         query=ask("request", subject, began, ["count", "errors"]),
         evidence=points(
-            panel.end, list(deviation.counts[-span:]), list(deviation.expectation[-span:])
+            panel.end, deviation.counts[-span:], deviation.expectation[-span:], per=60.0
         ),
         action="stackctl logs" if drop else "stackctl devices",
         resolves=f"requests of 10 min are within {DROP:.0%} to {SURGE:.0%} of usual",

@@ -74,7 +74,7 @@ def _finding(
             f"that is {share:.0%} of all requests in that time",
         ],
         query=ask("request", subject, began, ["count", "errors", "p95_s"], group_by=["name"]),
-        evidence=points(panel.end, list(counts[-180:]), list(should[-180:])),
+        evidence=points(panel.end, counts[-180:], should[-180:], per=60.0),
         action="stackctl devices",
         resolves=f"its share is below {LEAST_SHARE:.0%} or its rate below {LEAST_FACTOR:.0f} times"
         " its usual",

@@ -23,6 +23,8 @@ def test_a_burst_names_its_code_and_its_model() -> None:
     assert found.after > 0.25
     assert found.severity == "critical"
     assert steady.panel.end - found.began == 12
+    assert max(point[1] for point in found.evidence) <= 1  # rates, as its measure is
+    assert found.evidence[-1][1] > 0.2 > found.evidence[0][1]
 
 
 def test_errors_of_one_user_name_the_user() -> None:
