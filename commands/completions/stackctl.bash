@@ -2,10 +2,11 @@
 
 _stackctl_words() {
   case "$1" in
-    '') echo 'up down status demo index search collections models devices api jobs insights logs doctor config completion' ;;
+    '') echo 'up down status demo index search collections models devices api analytics tui jobs insights logs doctor config completion' ;;
     'collections') echo 'list remove' ;;
     'models') echo 'list pull verify remove import export load unload ps why alias tune run bench' ;;
     'api') echo 'env token' ;;
+    'analytics') echo 'query sql top tail' ;;
     'jobs') echo 'list show watch cancel' ;;
     'insights') echo 'list show mute unmute' ;;
     'config') echo 'show path check reload' ;;
@@ -43,6 +44,12 @@ _stackctl_flags() {
     'api') echo '--help -h' ;;
     'api env') echo '--help -h' ;;
     'api token') echo '--help -h' ;;
+    'analytics') echo '--help -h' ;;
+    'analytics query') echo '--measure -m --by -b --where -w --kind --window --step --order --limit -n --others --compare --help -h' ;;
+    'analytics sql') echo '--limit -n --timeout --help -h' ;;
+    'analytics top') echo '--measure -m --where -w --kind --window --limit -n --help -h' ;;
+    'analytics tail') echo '--follow -f --kind --lines -n --help -h' ;;
+    'tui') echo '--screen --read-only --once --width --height --help -h' ;;
     'jobs') echo '--help -h' ;;
     'jobs list') echo '--help -h' ;;
     'jobs show') echo '--help -h' ;;
@@ -116,6 +123,27 @@ _stackctl_values() {
     'models bench --input' | 'models bench -i') echo 'any' ;;
     'models bench --option' | 'models bench -o') echo 'any' ;;
     'models bench --query') echo 'any' ;;
+    'analytics query --measure' | 'analytics query -m') echo 'any' ;;
+    'analytics query --by' | 'analytics query -b') echo 'any' ;;
+    'analytics query --where' | 'analytics query -w') echo 'any' ;;
+    'analytics query --kind') echo 'any' ;;
+    'analytics query --window') echo 'any' ;;
+    'analytics query --step') echo 'any' ;;
+    'analytics query --order') echo 'any' ;;
+    'analytics query --limit' | 'analytics query -n') echo 'any' ;;
+    'analytics sql --limit' | 'analytics sql -n') echo 'any' ;;
+    'analytics sql --timeout') echo 'any' ;;
+    'analytics top --measure' | 'analytics top -m') echo 'any' ;;
+    'analytics top --where' | 'analytics top -w') echo 'any' ;;
+    'analytics top --kind') echo 'any' ;;
+    'analytics top --window') echo 'any' ;;
+    'analytics top --limit' | 'analytics top -n') echo 'any' ;;
+    'analytics tail --kind') echo 'any' ;;
+    'analytics tail --lines' | 'analytics tail -n') echo 'any' ;;
+    'tui --screen') echo 'any' ;;
+    'tui --once') echo 'any' ;;
+    'tui --width') echo 'any' ;;
+    'tui --height') echo 'any' ;;
     'insights list --state') echo 'choice:open resolved muted all' ;;
     'insights mute --reason') echo 'any' ;;
     'insights mute --for') echo 'any' ;;

@@ -2,8 +2,8 @@
 
 # Tell whether the command path typed so far is exactly the arguments.
 function __stackctl_at
-    set -l valued --batch --collection --concurrency --device --for --input --latency-target --licence --limit --lines --max-queued --mode --option --output --path --query --rate --reason --replicas --seconds --state --timeout --ttl --type -c -i -n -o
-    set -l known 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'insights' 'insights list' 'insights mute' 'insights show' 'insights unmute' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models export' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'up'
+    set -l valued --batch --by --collection --concurrency --device --for --height --input --kind --latency-target --licence --limit --lines --max-queued --measure --mode --once --option --order --output --path --query --rate --reason --replicas --screen --seconds --state --step --timeout --ttl --type --where --width --window -b -c -i -m -n -o -w
+    set -l known 'analytics' 'analytics query' 'analytics sql' 'analytics tail' 'analytics top' 'api' 'api env' 'api token' 'collections' 'collections list' 'collections remove' 'completion' 'config' 'config check' 'config path' 'config reload' 'config show' 'demo' 'devices' 'doctor' 'down' 'index' 'insights' 'insights list' 'insights mute' 'insights show' 'insights unmute' 'jobs' 'jobs cancel' 'jobs list' 'jobs show' 'jobs watch' 'logs' 'models' 'models alias' 'models bench' 'models export' 'models import' 'models list' 'models load' 'models ps' 'models pull' 'models remove' 'models run' 'models tune' 'models unload' 'models verify' 'models why' 'search' 'status' 'tui' 'up'
     set -l path
     set -l skip 0
     for word in (commandline -opc)[2..-1]
@@ -29,6 +29,8 @@ complete -c stackctl -n '__stackctl_at' -a collections -d 'List and remove colle
 complete -c stackctl -n '__stackctl_at' -a models -d 'Pull, load, place, tune, list and remove models'
 complete -c stackctl -n '__stackctl_at' -a devices -d 'List devices and what runs on them'
 complete -c stackctl -n '__stackctl_at' -a api -d 'Show how other programs reach the models'
+complete -c stackctl -n '__stackctl_at' -a analytics -d 'Ask about events: figures, SQL, a live tail'
+complete -c stackctl -n '__stackctl_at' -a tui -d 'Open the dashboard: what changed, why, and what to do'
 complete -c stackctl -n '__stackctl_at' -a jobs -d 'List, show, watch and cancel jobs'
 complete -c stackctl -n '__stackctl_at' -a insights -d 'Show what changed, why, and what to do about it'
 complete -c stackctl -n '__stackctl_at' -a logs -d 'Show the daemon'\''s log'
@@ -115,6 +117,35 @@ complete -c stackctl -n '__stackctl_at models bench' -l query -x -d 'What docume
 complete -c stackctl -n '__stackctl_at models bench' -l pull -d 'Fetch the model first if it is not here.'
 complete -c stackctl -n '__stackctl_at api' -a env -d 'Print address and token of the API'\''s port as OpenAI'\''s clients read them from the shell.'
 complete -c stackctl -n '__stackctl_at api' -a token -d 'Print the token of the API'\''s port; the file it lies in is in the JSON.'
+complete -c stackctl -n '__stackctl_at analytics' -a query -d 'Count and measure events, by dimensions and in steps of time.'
+complete -c stackctl -n '__stackctl_at analytics' -a sql -d 'Answer one SELECT; it can neither write nor read files.'
+complete -c stackctl -n '__stackctl_at analytics' -a top -d 'Show what has most of the first measure, and the sum of the rest.'
+complete -c stackctl -n '__stackctl_at analytics' -a tail -d 'Show the last events, oldest first.'
+complete -c stackctl -n '__stackctl_at analytics query' -l measure -s m -x -d 'Such as count, errors, p95_s; again or by commas.'
+complete -c stackctl -n '__stackctl_at analytics query' -l by -s b -x -d 'Such as name, model, uid; up to four.'
+complete -c stackctl -n '__stackctl_at analytics query' -l where -s w -x -d 'Such as outcome=error, '\''duration_s>0.5'\'', name^=search.'
+complete -c stackctl -n '__stackctl_at analytics query' -l kind -x -d 'Events of one kind, such as request or inference.'
+complete -c stackctl -n '__stackctl_at analytics query' -l window -x -d 'How far back, such as 15m, 1h or 7d.'
+complete -c stackctl -n '__stackctl_at analytics query' -l step -x -d 'Length of a row'\''s time, such as 1m.'
+complete -c stackctl -n '__stackctl_at analytics query' -l order -x -d 'Column to sort by, as -count: largest first.'
+complete -c stackctl -n '__stackctl_at analytics query' -l limit -s n -x -d ''
+complete -c stackctl -n '__stackctl_at analytics query' -l others -d 'Sum up what the limit cuts.'
+complete -c stackctl -n '__stackctl_at analytics query' -l compare -d 'Show the range before, too.'
+complete -c stackctl -n '__stackctl_at analytics sql' -l limit -s n -x -d ''
+complete -c stackctl -n '__stackctl_at analytics sql' -l timeout -x -d 'Seconds that it may take.'
+complete -c stackctl -n '__stackctl_at analytics top' -l measure -s m -x -d 'Such as count, errors, p95_s; again or by commas.'
+complete -c stackctl -n '__stackctl_at analytics top' -l where -s w -x -d 'Such as outcome=error, '\''duration_s>0.5'\'', name^=search.'
+complete -c stackctl -n '__stackctl_at analytics top' -l kind -x -d 'Events of one kind, such as request or inference.'
+complete -c stackctl -n '__stackctl_at analytics top' -l window -x -d 'How far back, such as 15m, 1h or 7d.'
+complete -c stackctl -n '__stackctl_at analytics top' -l limit -s n -x -d ''
+complete -c stackctl -n '__stackctl_at analytics tail' -l follow -s f -d 'Wait for new events.'
+complete -c stackctl -n '__stackctl_at analytics tail' -l kind -x -d 'Events of one kind, such as request or inference.'
+complete -c stackctl -n '__stackctl_at analytics tail' -l lines -s n -x -d 'Events to begin with.'
+complete -c stackctl -n '__stackctl_at tui' -l screen -x -d 'Screen to begin with.'
+complete -c stackctl -n '__stackctl_at tui' -l read-only -d 'Refuse every action that changes something.'
+complete -c stackctl -n '__stackctl_at tui' -l once -x -d 'Print a screen as text, and end.'
+complete -c stackctl -n '__stackctl_at tui' -l width -x -d 'Of --once; 0: COLUMNS, or 100.'
+complete -c stackctl -n '__stackctl_at tui' -l height -x -d 'Of --once; 0: LINES, or 40.'
 complete -c stackctl -n '__stackctl_at jobs' -a list -d 'List jobs, newest first.'
 complete -c stackctl -n '__stackctl_at jobs' -a show -d 'Show one job: parameters, progress, result or error.'
 complete -c stackctl -n '__stackctl_at jobs' -a watch -d 'Follow a job until it ends; its failure is this command'\''s.'

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from pathlib import Path
 
@@ -29,7 +30,11 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def compare(name: str, text: str) -> None:
-    """Hold a screen to its file."""
+    """Hold a screen to its file.
+
+    The end of a scroll bar's thumb is left out: it depends on when the table was measured.
+    """
+    text = re.sub("[▁▂▃▄▅▆▇█]{2}│$", "  │", text, flags=re.M)
     file = FOLDER / f"{name}.txt"
     if os.environ.get("SNAPSHOT_UPDATE"):
         file.parent.mkdir(exist_ok=True)
