@@ -30,6 +30,11 @@ PERIOD_S = 2.0
 """Between rounds of questions."""
 
 
+_LOOK_S = 0.02
+_STILL = 4
+"""Looks at a screen that found no change, after which it is whole."""
+
+
 class Dashboard(App[str]):
     """The dashboard.
 
@@ -175,11 +180,17 @@ class Dashboard(App[str]):
         if gone is not None or found:
             self._gone = gone
 
-    def _finish(self) -> None:
+    def _finish(self, before: str = "", same: int = 0) -> None:
+        """End with the screen's text once it stays the same: widgets draw in their own time."""
         if self._gone is not None:
             self.exit(message=None, return_code=self._gone.exit_code)
             return
-        self.exit(screen_text(self))
+        text = screen_text(self)
+        same = same + 1 if text == before else 0
+        if same >= _STILL:
+            self.exit(text)
+        else:
+            self.set_timer(_LOOK_S, partial(self._finish, text, same))
 
     @property
     def gone(self) -> Unreachable | None:

@@ -86,9 +86,11 @@ def test_screen_of_a_daemon_that_refuses(own_home: Path, page: str) -> None:
 def test_screen_that_waits_says_that_it_is_loading(own_home: Path) -> None:
     async def look() -> str:
         async with opened() as (board, pilot):
-            board.page().forget()  # type: ignore[union-attr]  # a screen is open
             board.paused = True
-            await pilot.pause()
+            await until(pilot, lambda: not board._asking)  # answers under way would be shown
+            board.page().forget()  # type: ignore[union-attr]  # a screen is open
+            board.refresh_bar()
+            await until(pilot, lambda: screen_text(board).count("loading ...") == 6)
             return screen_text(board)
 
     with served(own_home):
