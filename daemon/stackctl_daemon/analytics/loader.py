@@ -20,6 +20,7 @@ from stackctl.errors import DiskFull, Failed, Overloaded, StackctlError, StoreCo
 from stackctl_daemon.analytics.segment_log import Position, SegmentLog
 from stackctl_daemon.analytics.segment_reader import count_events, read_batch
 from stackctl_daemon.analytics.store import Store
+from stackctl_daemon.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -178,7 +179,9 @@ class Loader:
             young = self._now() - stat.st_mtime <= self._keep_s
             if young and total <= self._keep_bytes and not all_loaded:
                 break
+            failpoint("segment.drop.before_unlink")
             self._log.path(segment).unlink()
+            failpoint("segment.drop.after_unlink")
             self._counts.pop(segment, None)
             total -= stat.st_size
             dropped.append(segment)

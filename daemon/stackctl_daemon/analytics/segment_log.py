@@ -21,6 +21,7 @@ from stackctl.contracts.event import Event
 from stackctl.errors import DiskFull, Failed, Invalid, Overloaded, StackctlError, TooLarge
 from stackctl_daemon.analytics.frame import encode_frame
 from stackctl_daemon.analytics.segment_reader import recover
+from stackctl_daemon.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,9 @@ class SegmentLog:
 
     def _prepare(self) -> None:
         if not self.directory.is_dir():
+            failpoint("segment.directory.before_mkdir")
             self.directory.mkdir(parents=True, mode=0o700)
+            failpoint("segment.directory.before_sync")
             _sync_directory(self.directory.parent)
         found = self.segments()
         if not found:
@@ -237,13 +240,16 @@ class SegmentLog:
         try:
             view, at = memoryview(data), start
             while view:
+                failpoint("segment.append.before_write", self._fd, view, at)
                 written = os.pwrite(self._fd, view, at)
                 view, at = view[written:], at + written
         except OSError:
             self._cut(start, abandon=False)
             raise
         try:
+            failpoint("segment.append.before_fsync")
             os.fdatasync(self._fd)
+            failpoint("segment.append.after_fsync")
         except OSError:
             # After a failed sync nobody knows which pages are on disk: never write here again.
             self._cut(start, abandon=True)
@@ -253,6 +259,7 @@ class SegmentLog:
     def _cut(self, size: int, *, abandon: bool) -> None:
         """Take away what a failed write left, which also gives its space back."""
         try:
+            failpoint("segment.cut.before_truncate")
             os.ftruncate(self._fd, size)
         except OSError:
             log.exception("segment_not_truncated segment=%d size=%d", self.end.segment, size)
@@ -264,11 +271,15 @@ class SegmentLog:
     def _rotate(self) -> None:
         segment = self._next
         path = self.path(segment)
+        failpoint("segment.rotate.before_create")
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
+            failpoint("segment.rotate.before_sync")
             _sync_directory(self.directory)
+            failpoint("segment.rotate.after_sync")
         except OSError:
             os.close(fd)
+            failpoint("segment.rotate.before_unlink")
             path.unlink(missing_ok=True)
             raise
         if self._fd >= 0:

@@ -17,6 +17,7 @@ from stackctl_daemon.analytics.frame import (
     frame_end,
     next_frame,
 )
+from stackctl_daemon.failpoints import failpoint
 
 CHUNK_BYTES = 4 << 20
 MAX_ROWS = 20_000
@@ -49,6 +50,7 @@ def recover(path: Path) -> tuple[int, list[str]]:
             if end is None:
                 end = next_frame(data, at)
                 if end is None:
+                    failpoint("segment.recover.before_truncate")
                     os.ftruncate(fd, at)
                     break
                 problems.append(
@@ -56,6 +58,7 @@ def recover(path: Path) -> tuple[int, list[str]]:
                 )
             at = end
         # What another process wrote and did not live to sync must be durable before it is loaded.
+        failpoint("segment.recover.before_fsync")
         os.fsync(fd)
         return at, problems
     finally:

@@ -21,6 +21,7 @@ from stackctl_daemon.analytics import migrations, rollup
 from stackctl_daemon.analytics.frame import COLUMNS, Row
 from stackctl_daemon.analytics.segment_log import Position
 from stackctl_daemon.analytics.store_error import translate
+from stackctl_daemon.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +91,16 @@ class Store:
         connection = self._open()
         with self._translated():
             connection.begin()
+            failpoint("store.insert.before_rows")
             count = self._insert_new(connection, rows) if rows else 0
             rollup.advance(connection, self._seq + count)
+            failpoint("store.insert.before_offset")
             connection.execute(
                 'UPDATE load_offsets SET segment = ?, "offset" = ?', list(position)
             ).fetchall()
+            failpoint("store.insert.before_commit")
             connection.commit()
+            failpoint("store.insert.after_commit")
         self._position = position
         self._seq += count
         for hour in {row[3] // rollup.HOUR_US for row in rows}:
@@ -115,7 +120,9 @@ class Store:
             connection.begin()
             start = hour * rollup.HOUR_US
             saved = rollup.compact(connection, start, start + rollup.HOUR_US)
+            failpoint("store.compact.before_commit")
             connection.commit()
+            failpoint("store.compact.after_commit")
         del self._hours[hour]
         return saved
 
@@ -186,7 +193,9 @@ class Store:
             ).fetchall()
             if found[0][0]:
                 rollup.forget(connection, cutoff_us, [minute for (minute,) in touched])
+            failpoint("store.retention.before_commit")
             connection.commit()
+            failpoint("store.retention.after_commit")
         return int(found[0][0])
 
     def check(self) -> int:
@@ -214,6 +223,7 @@ class Store:
                 # Again and again: an interrupt between two statements of a question is lost.
                 self._free.wait(0.05)
         if connection is not None:
+            failpoint("store.close.before_close")
             connection.close()
 
     def set_aside(self) -> list[Path]:
@@ -225,7 +235,9 @@ class Store:
             old = self.path.with_name(self.path.name + suffix)
             if old.exists():
                 new = self.path.with_name(f"{self.path.name}.corrupt-{stamp}{suffix}")
+                failpoint("store.set_aside.before_rename")
                 old.replace(new)
+                failpoint("store.set_aside.after_rename")
                 moved.append(new)
         return moved
 
@@ -238,6 +250,7 @@ class Store:
         with self._translated(opening=True):
             if not self.path.exists():
                 self._create()
+            failpoint("store.open.before_connect")
             self._connection = duckdb.connect(str(self.path), config=_CONFIG)
             self._connection.execute(_TABLES).fetchall()
             migrations.migrate(self._connection, self.path.name)
@@ -260,14 +273,18 @@ class Store:
 
         new = self.path.with_name(f"{self.path.name}.new")
         for leftover in (new, new.with_name(f"{new.name}.wal")):
+            failpoint("store.create.before_unlink")
             leftover.unlink(missing_ok=True)
         try:
+            failpoint("store.create.before_connect")
             with duckdb.connect(str(new), config=_CONFIG) as connection:
                 connection.execute(_TABLES).fetchall()
         except BaseException:
             new.unlink(missing_ok=True)
             raise
+        failpoint("store.create.before_rename")
         new.replace(self.path)
+        failpoint("store.create.after_rename")
 
     def _value(self, sql: str) -> int:
         return int(self._connection.execute(sql).fetchall()[0][0])
