@@ -52,7 +52,8 @@ POINTS: dict[str, tuple[Action, ...]] = {
     "store.create.before_unlink": _BEFORE,
     "store.create.before_connect": _BEFORE,
     "store.create.before_rename": _BEFORE,
-    "store.create.after_rename": _AFTER,
+    "store.create.before_sync": _BEFORE,
+    "store.create.after_sync": _AFTER,
     "store.open.before_connect": _BEFORE,
     "store.migrate.before_commit": _BEFORE,
     "store.migrate.after_commit": _AFTER,
@@ -66,7 +67,8 @@ POINTS: dict[str, tuple[Action, ...]] = {
     "store.retention.after_commit": _AFTER,
     "store.set_aside.before_rename": _BEFORE,
     "store.set_aside.after_rename": _AFTER,
-    "store.close.before_close": _BEFORE,
+    "store.set_aside.before_sync": _BEFORE,
+    "store.close.before_close": _AFTER,
 }
 """Every failpoint of the daemon, and the actions that make sense there."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from stackctl.contracts.event import SummaryRow
 from stackctl.errors import Overloaded
-from stackctl_daemon.analytics import migrations, rollup
+from stackctl_daemon.analytics import migrations, rollup, store_file
 from stackctl_daemon.analytics.frame import COLUMNS, Row
 from stackctl_daemon.analytics.segment_log import Position
 from stackctl_daemon.analytics.store_error import translate
@@ -227,19 +227,14 @@ class Store:
             connection.close()
 
     def set_aside(self) -> list[Path]:
-        """Rename the file and its write-ahead log; give their new names."""
+        """Rename the file and its write-ahead log; give their new names.
+
+        Raises:
+            DiskFull, Failed: the file system refused.
+        """
         self.close()
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        moved = []
-        for suffix in ("", ".wal"):
-            old = self.path.with_name(self.path.name + suffix)
-            if old.exists():
-                new = self.path.with_name(f"{self.path.name}.corrupt-{stamp}{suffix}")
-                failpoint("store.set_aside.before_rename")
-                old.replace(new)
-                failpoint("store.set_aside.after_rename")
-                moved.append(new)
-        return moved
+        with self._translated():
+            return store_file.set_aside(self.path)
 
     def _open(self) -> Any:  # Any: a duckdb connection
         if self._connection is not None:
@@ -249,7 +244,7 @@ class Store:
 
         with self._translated(opening=True):
             if not self.path.exists():
-                self._create()
+                store_file.create(self.path, _TABLES, _CONFIG)
             failpoint("store.open.before_connect")
             self._connection = duckdb.connect(str(self.path), config=_CONFIG)
             self._connection.execute(_TABLES).fetchall()
@@ -263,28 +258,6 @@ class Store:
                 "SELECT greatest((SELECT max(seq) + 1 FROM events), max(seq)) FROM rollup_offsets"
             )
         return self._connection
-
-    def _create(self) -> None:
-        """Make the file whole under another name first.
-
-        DuckDB leaves a stub that it cannot open again when the disk is full at that moment.
-        """
-        import duckdb
-
-        new = self.path.with_name(f"{self.path.name}.new")
-        for leftover in (new, new.with_name(f"{new.name}.wal")):
-            failpoint("store.create.before_unlink")
-            leftover.unlink(missing_ok=True)
-        try:
-            failpoint("store.create.before_connect")
-            with duckdb.connect(str(new), config=_CONFIG) as connection:
-                connection.execute(_TABLES).fetchall()
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-        failpoint("store.create.before_rename")
-        new.replace(self.path)
-        failpoint("store.create.after_rename")
 
     def _value(self, sql: str) -> int:
         return int(self._connection.execute(sql).fetchall()[0][0])
@@ -320,12 +293,12 @@ class Store:
 
     @contextmanager
     def _translated(self, *, opening: bool = False) -> Iterator[None]:
-        """Turn DuckDB's errors into ours and leave no connection that may be invalid."""
+        """Turn errors of DuckDB and the file system into ours; leave no invalid connection."""
         import duckdb  # loaded already; named here for its error classes
 
         try:
             yield
-        except duckdb.Error as err:
+        except (duckdb.Error, OSError) as err:
             self._discard()
             raise translate(err, self.path, opening=opening) from err
         except BaseException:
