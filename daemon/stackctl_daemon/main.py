@@ -15,6 +15,7 @@ import msgspec
 from stackctl import __version__, paths
 from stackctl.contracts.error import ErrorBody
 from stackctl.errors import BY_CODE, StackctlError
+from stackctl_daemon import failpoints
 from stackctl_daemon.app import App, Target
 
 START_TIMEOUT_S = 30.0
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.buffer.write(_openapi(arguments.target))
         return 0
     try:
+        failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
         if arguments.foreground:
             return _serve(arguments.target, foreground=True, ready_fd=None)
         return _detach(arguments.target)

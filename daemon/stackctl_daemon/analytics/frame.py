@@ -104,6 +104,21 @@ def frame_end(data: bytes, start: int) -> int | None:
     return end
 
 
+def cut_short(data: bytes, start: int) -> bool:
+    """Say whether bytes that are no sound frame are the begin of one whose end is missing.
+
+    As a write that did not come to its end leaves it: fewer bytes than its header promises. A
+    header whose length alone was changed is known by the checksum of what is there.
+    """
+    body = start + _HEADER.size
+    if body > len(data):
+        return True
+    length, crc = _HEADER.unpack_from(data, start)
+    if length > MAX_FRAME_BYTES or body + int(length) <= len(data):
+        return False
+    return bool(zlib.crc32(memoryview(data)[body:]) != crc)
+
+
 def frame_count(data: bytes, start: int) -> int:
     """Give how many events the sound frame at ``start`` holds, without decoding them."""
     return int(_COUNT.unpack_from(data, start + _HEADER.size + len(_MAGIC))[1])

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from stackctl.contracts.event import Summary
 from stackctl.errors import DiskFull, Failed, Overloaded, StackctlError, StoreCorrupt
-from stackctl_daemon.analytics.segment_log import Position, SegmentLog
+from stackctl_daemon.analytics.segment_log import NO_SPACE, Position, SegmentLog
 from stackctl_daemon.analytics.segment_reader import count_events, read_batch
 from stackctl_daemon.analytics.store import Store
+from stackctl_daemon.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,6 +31,8 @@ KEEP_BYTES = 256 << 20
 FRESH_S = 1.0
 """How long a summary may load before it answers with what is there."""
 CLOSE_S = 5.0
+RETRY_S = 60.0
+"""After a failure to forget what is too old."""
 _SKEW_S = 60.0  # events of a clock that is a little ahead belong to the window
 _HOUR_S = 3600.0
 _LOOK_S = 60.0
@@ -159,7 +162,9 @@ class Loader:
             raise
         except DiskFull:
             # Room for new events is worth more than the means to rebuild old ones.
-            self.drop_segments(all_loaded=True)
+            # What is told is the full disk, also where nothing of it can be had back.
+            with suppress(StackctlError):
+                self.drop_segments(all_loaded=True)
             raise
         except OSError as err:
             raise Failed(f"a segment cannot be read: {err}") from err
@@ -169,7 +174,19 @@ class Loader:
         """Delete loaded segments, those too old or too many; never the newest or an unloaded one.
 
         ``all_loaded``: the others too, to give their space back.
+
+        Raises:
+            DiskFull, Failed: the file system refused.
         """
+        try:
+            return self._drop_segments(all_loaded)
+        except OSError as err:
+            kind = DiskFull if err.errno in NO_SPACE else Failed
+            raise kind(
+                f"a loaded segment cannot be removed: {err}", hint=f"df -h {self._log.directory}"
+            ) from err
+
+    def _drop_segments(self, all_loaded: bool) -> list[int]:
         loaded = [n for n in self._log.segments()[:-1] if n < self._store.position.segment]
         sizes = {n: self._log.path(n).stat() for n in loaded}
         total = sum(s.st_size for s in sizes.values())
@@ -178,7 +195,9 @@ class Loader:
             young = self._now() - stat.st_mtime <= self._keep_s
             if young and total <= self._keep_bytes and not all_loaded:
                 break
+            failpoint("segment.drop.before_unlink")
             self._log.path(segment).unlink()
+            failpoint("segment.drop.after_unlink")
             self._counts.pop(segment, None)
             total -= stat.st_size
             dropped.append(segment)
@@ -214,9 +233,10 @@ class Loader:
         self.drop_segments()
         self._store.compact()
         if done and self._retention_days > 0 and time.monotonic() >= self._next_retention:
-            self._next_retention = time.monotonic() + _HOUR_S
+            self._next_retention = time.monotonic() + RETRY_S
             cutoff = int(self._now() * 1e6) - self._retention_days * _DAY_US
             dropped = self._store.drop_before(cutoff)
+            self._next_retention = time.monotonic() + _HOUR_S
             if dropped:
                 log.info("events_expired count=%d", dropped)
         if done and time.monotonic() >= self._next_look:

@@ -12,6 +12,7 @@ from typing import Any
 
 from stackctl.errors import Conflict
 from stackctl_daemon.analytics import rollup
+from stackctl_daemon.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ def _step(connection: Any, name: str, work: Callable[[], Any], done: Step) -> No
     connection.begin()
     work()
     done(f"{name} before commit")
+    failpoint("store.migrate.before_commit")
     connection.commit()
+    failpoint("store.migrate.after_commit")
     done(f"{name} after commit")
 
 

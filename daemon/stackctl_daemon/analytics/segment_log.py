@@ -14,17 +14,21 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from stackctl.contracts.event import Event
 from stackctl.errors import DiskFull, Failed, Invalid, Overloaded, StackctlError, TooLarge
+from stackctl_daemon.analytics import directory as directories
 from stackctl_daemon.analytics.frame import encode_frame
 from stackctl_daemon.analytics.segment_reader import recover
+from stackctl_daemon.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a system call says of a disk that is full, or full for us."""
 _NAME = re.compile(r"events-(\d{16})\.log")
 
 
@@ -149,9 +153,7 @@ class SegmentLog:
         return self.directory / f"events-{segment:016d}.log"
 
     def _prepare(self) -> None:
-        if not self.directory.is_dir():
-            self.directory.mkdir(parents=True, mode=0o700)
-            _sync_directory(self.directory.parent)
+        directories.make(self.directory)
         found = self.segments()
         if not found:
             # Larger than any number used before somebody emptied the directory.
@@ -237,13 +239,16 @@ class SegmentLog:
         try:
             view, at = memoryview(data), start
             while view:
+                failpoint("segment.append.before_write", self._fd, view, at)
                 written = os.pwrite(self._fd, view, at)
                 view, at = view[written:], at + written
         except OSError:
             self._cut(start, abandon=False)
             raise
         try:
+            failpoint("segment.append.before_fsync")
             os.fdatasync(self._fd)
+            failpoint("segment.append.after_fsync")
         except OSError:
             # After a failed sync nobody knows which pages are on disk: never write here again.
             self._cut(start, abandon=True)
@@ -253,40 +258,40 @@ class SegmentLog:
     def _cut(self, size: int, *, abandon: bool) -> None:
         """Take away what a failed write left, which also gives its space back."""
         try:
+            failpoint("segment.cut.before_truncate")
             os.ftruncate(self._fd, size)
-        except OSError:
-            log.exception("segment_not_truncated segment=%d size=%d", self.end.segment, size)
+        except OSError as err:
+            log.error(
+                "segment_not_truncated segment=%d size=%d error=%s", self.end.segment, size, err
+            )
             abandon = True
         if abandon:
             os.close(self._fd)
             self._fd = -1
 
     def _rotate(self) -> None:
-        segment = self._next
+        segment, self._next = self._next, self._next + 1
         path = self.path(segment)
+        failpoint("segment.rotate.before_create")
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
-            _sync_directory(self.directory)
+            failpoint("segment.rotate.before_sync")
+            directories.sync(self.directory)
+            failpoint("segment.rotate.after_sync")
         except OSError:
             os.close(fd)
-            path.unlink(missing_ok=True)
+            # An empty segment that stays does no harm: its number is not used again.
+            with suppress(OSError):
+                failpoint("segment.rotate.before_unlink")
+                path.unlink(missing_ok=True)
             raise
         if self._fd >= 0:
             os.close(self._fd)
-        self._next = segment + 1
         self._fd = fd
         self.end = Position(segment, 0)
 
     def _translate(self, err: OSError) -> StackctlError:
         hint = f"df -h {self.directory}"
-        if err.errno in _NO_SPACE:
+        if err.errno in NO_SPACE:
             return DiskFull(f"no space left for events in {self.directory}", hint=hint)
         return Failed(f"events cannot be stored in {self.directory}: {err}", hint=hint)
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -6,17 +6,22 @@ at: frames behind it are found again by their prefix and checksum.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stackctl_daemon.analytics.frame import (
     Row,
+    cut_short,
     decode_rows,
     frame_count,
     frame_end,
     next_frame,
 )
+from stackctl_daemon.failpoints import failpoint
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 4 << 20
 MAX_ROWS = 20_000
@@ -36,8 +41,9 @@ class Batch:
 def recover(path: Path) -> tuple[int, list[str]]:
     """Cut the torn tail of the last segment off; give its size and the damage before the tail.
 
-    Only bytes behind the last sound frame are cut: such a write was never acknowledged, or the
-    frame's own bytes were changed later, which no reader can tell apart.
+    Only bytes behind the last sound frame are cut. They are a write that was never acknowledged
+    and did not come to its end; where they are a whole frame that does not check, they are told
+    as damage.
     """
     problems: list[str] = []
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -49,13 +55,16 @@ def recover(path: Path) -> tuple[int, list[str]]:
             if end is None:
                 end = next_frame(data, at)
                 if end is None:
+                    log.warning("segment_tail_cut path=%s bytes=%d", path, len(data) - at)
+                    if not cut_short(data, at):
+                        problems.append(_damage(path, at, len(data)))
+                    failpoint("segment.recover.before_truncate")
                     os.ftruncate(fd, at)
                     break
-                problems.append(
-                    f"{path.name}: bytes {at} to {end} are damaged, events there are lost"
-                )
+                problems.append(_damage(path, at, end))
             at = end
         # What another process wrote and did not live to sync must be durable before it is loaded.
+        failpoint("segment.recover.before_fsync")
         os.fsync(fd)
         return at, problems
     finally:
@@ -100,6 +109,10 @@ def count_events(path: Path, start: int, end: int) -> int:
             total += frame_count(data, at)
         at = stop
     return total
+
+
+def _damage(path: Path, start: int, end: int) -> str:
+    return f"{path.name}: bytes {start} to {end} are damaged, events there are lost unless loaded"
 
 
 def _walk(data: bytes, base: int) -> Batch:

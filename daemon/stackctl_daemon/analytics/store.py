@@ -17,10 +17,11 @@ from typing import Any
 
 from stackctl.contracts.event import SummaryRow
 from stackctl.errors import Overloaded
-from stackctl_daemon.analytics import migrations, rollup
+from stackctl_daemon.analytics import migrations, rollup, store_file
 from stackctl_daemon.analytics.frame import COLUMNS, Row
 from stackctl_daemon.analytics.segment_log import Position
 from stackctl_daemon.analytics.store_error import translate
+from stackctl_daemon.failpoints import failpoint
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +91,16 @@ class Store:
         connection = self._open()
         with self._translated():
             connection.begin()
+            failpoint("store.insert.before_rows")
             count = self._insert_new(connection, rows) if rows else 0
             rollup.advance(connection, self._seq + count)
+            failpoint("store.insert.before_offset")
             connection.execute(
                 'UPDATE load_offsets SET segment = ?, "offset" = ?', list(position)
             ).fetchall()
+            failpoint("store.insert.before_commit")
             connection.commit()
+            failpoint("store.insert.after_commit")
         self._position = position
         self._seq += count
         for hour in {row[3] // rollup.HOUR_US for row in rows}:
@@ -115,7 +120,9 @@ class Store:
             connection.begin()
             start = hour * rollup.HOUR_US
             saved = rollup.compact(connection, start, start + rollup.HOUR_US)
+            failpoint("store.compact.before_commit")
             connection.commit()
+            failpoint("store.compact.after_commit")
         del self._hours[hour]
         return saved
 
@@ -186,7 +193,9 @@ class Store:
             ).fetchall()
             if found[0][0]:
                 rollup.forget(connection, cutoff_us, [minute for (minute,) in touched])
+            failpoint("store.retention.before_commit")
             connection.commit()
+            failpoint("store.retention.after_commit")
         return int(found[0][0])
 
     def check(self) -> int:
@@ -214,20 +223,18 @@ class Store:
                 # Again and again: an interrupt between two statements of a question is lost.
                 self._free.wait(0.05)
         if connection is not None:
+            failpoint("store.close.before_close")
             connection.close()
 
     def set_aside(self) -> list[Path]:
-        """Rename the file and its write-ahead log; give their new names."""
+        """Rename the file and its write-ahead log; give their new names.
+
+        Raises:
+            DiskFull, Failed: the file system refused.
+        """
         self.close()
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        moved = []
-        for suffix in ("", ".wal"):
-            old = self.path.with_name(self.path.name + suffix)
-            if old.exists():
-                new = self.path.with_name(f"{self.path.name}.corrupt-{stamp}{suffix}")
-                old.replace(new)
-                moved.append(new)
-        return moved
+        with self._translated():
+            return store_file.set_aside(self.path)
 
     def _open(self) -> Any:  # Any: a duckdb connection
         if self._connection is not None:
@@ -237,7 +244,8 @@ class Store:
 
         with self._translated(opening=True):
             if not self.path.exists():
-                self._create()
+                store_file.create(self.path, _TABLES, _CONFIG)
+            failpoint("store.open.before_connect")
             self._connection = duckdb.connect(str(self.path), config=_CONFIG)
             self._connection.execute(_TABLES).fetchall()
             migrations.migrate(self._connection, self.path.name)
@@ -250,24 +258,6 @@ class Store:
                 "SELECT greatest((SELECT max(seq) + 1 FROM events), max(seq)) FROM rollup_offsets"
             )
         return self._connection
-
-    def _create(self) -> None:
-        """Make the file whole under another name first.
-
-        DuckDB leaves a stub that it cannot open again when the disk is full at that moment.
-        """
-        import duckdb
-
-        new = self.path.with_name(f"{self.path.name}.new")
-        for leftover in (new, new.with_name(f"{new.name}.wal")):
-            leftover.unlink(missing_ok=True)
-        try:
-            with duckdb.connect(str(new), config=_CONFIG) as connection:
-                connection.execute(_TABLES).fetchall()
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-        new.replace(self.path)
 
     def _value(self, sql: str) -> int:
         return int(self._connection.execute(sql).fetchall()[0][0])
@@ -303,12 +293,12 @@ class Store:
 
     @contextmanager
     def _translated(self, *, opening: bool = False) -> Iterator[None]:
-        """Turn DuckDB's errors into ours and leave no connection that may be invalid."""
+        """Turn errors of DuckDB and the file system into ours; leave no invalid connection."""
         import duckdb  # loaded already; named here for its error classes
 
         try:
             yield
-        except duckdb.Error as err:
+        except (duckdb.Error, OSError) as err:
             self._discard()
             raise translate(err, self.path, opening=opening) from err
         except BaseException:

@@ -1,4 +1,4 @@
-"""What DuckDB's errors mean to us; refuses to decide what happens next."""
+"""What errors of DuckDB and of the file system mean to us; refuses to decide what happens next."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from pathlib import Path
 from stackctl.errors import Conflict, DiskFull, Failed, Overloaded, StackctlError, StoreCorrupt
 
 _FULL = ("No space left", "File too large", "quota exceeded")
-_DAMAGE = ("Corrupt database file", "not a valid DuckDB", "Could not read enough bytes")
+_DAMAGE = (
+    "Corrupt database file",
+    "not a valid DuckDB",
+    "Could not read enough bytes",
+    # Of a write-ahead log that is another file's, or whose checksums are wrong.
+    "Failure while replaying WAL",
+)
 
 
 def translate(err: Exception, path: Path, *, opening: bool = False) -> StackctlError:
-    """Give our error for one of DuckDB's that was met at the file ``path``."""
+    """Give our error for one of DuckDB's or the system's that was met at the file ``path``."""
     import duckdb  # loaded already: somebody raised its error
 
     text = str(err)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from stackctl.contracts.event import Event
-from stackctl.errors import Failed, Overloaded
+from stackctl.errors import DiskFull, Failed, Overloaded
+from stackctl_daemon import failpoints
+from stackctl_daemon.analytics import loader as loader_module
 from stackctl_daemon.analytics.frame import encode_frame
 from stackctl_daemon.analytics.loader import Loader
 from stackctl_daemon.analytics.segment_log import Position, SegmentLog
@@ -190,4 +192,68 @@ def test_error_of_a_question_reaches_who_asked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         future.result(30)
     bench.loader.close()
+    bench.close()
+
+
+@pytest.fixture
+def armed() -> Iterator[Callable[[str], None]]:
+    """Arms failpoints for one test."""
+    yield failpoints.arm
+    failpoints.arm("")
+
+
+def loaded_twice(bench: Bench, make_events: Callable[..., list[Event]]) -> None:
+    """Leave loaded segments that could be dropped, all of them old."""
+    bench.append(*(make_events(10, f"b{n}") for n in range(8)))
+    bench.loader.load(float("inf"))
+    for segment in bench.log.segments():
+        os.utime(bench.log.path(segment), (NOW_S - 7200, NOW_S - 7200))
+
+
+@pytest.mark.parametrize(("number", "kind"), [("EIO", Failed), ("ENOSPC", DiskFull)])
+def test_a_segment_that_cannot_be_removed_is_told_and_goes_later(
+    bench: Bench,
+    make_events: Callable[..., list[Event]],
+    armed: Callable[[str], None],
+    number: str,
+    kind: type[Failed],
+) -> None:
+    loaded_twice(bench, make_events)
+    armed(f"segment.drop.before_unlink=error:{number}")
+
+    with pytest.raises(kind, match="cannot be removed"):
+        bench.loader.drop_segments()
+    assert len(bench.loader.drop_segments()) > 0
+
+
+def test_a_full_disk_is_what_is_told_where_no_segment_can_be_removed_either(
+    bench: Bench, make_events: Callable[..., list[Event]], armed: Callable[[str], None]
+) -> None:
+    loaded_twice(bench, make_events)
+    bench.append(make_events(1, "more"))
+    armed("store.insert.before_commit=error:ENOSPC;segment.drop.before_unlink=error:EIO")
+
+    with pytest.raises(DiskFull, match="analytics"):
+        bench.loader.load(float("inf"))
+    assert bench.loader.load(float("inf"))
+    assert bench.store.check() == 81
+
+
+def test_retention_that_failed_is_tried_again_soon(
+    tmp_path: Path,
+    make_events: Callable[..., list[Event]],
+    armed: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waited for the next hour."""
+    monkeypatch.setattr(loader_module, "RETRY_S", 0.0)
+    bench = Bench(tmp_path, retention_days=1)
+    bench.append(make_events(4, "old", time_us=int(NOW_S * 1e6) - 2 * 86_400_000_000))
+    armed("store.retention.before_commit=error:ENOSPC")
+
+    seen = []
+    for _ in range(2):
+        bench.loader._guarded(bench.loader._tick)
+        seen.append((type(bench.loader.failure), bench.store.check()))
+    assert seen == [(DiskFull, 4), (type(None), 0)]
     bench.close()

@@ -12,6 +12,7 @@ import pytest
 
 from stackctl.contracts.event import Event
 from stackctl.errors import Failed, Overloaded
+from stackctl_daemon import failpoints
 from stackctl_daemon.analytics.frame import encode_frame
 from stackctl_daemon.analytics.segment_log import Position, SegmentLog
 from stackctl_daemon.analytics.segment_reader import count_events, read_batch
@@ -172,6 +173,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from stackctl.contracts.event import Event
 from stackctl.errors import DiskFull
+from stackctl_daemon import failpoints
 from stackctl_daemon.analytics.frame import encode_frame
 from stackctl_daemon.analytics.segment_log import SegmentLog
 
@@ -210,3 +212,42 @@ def test_refused_write_fails_all_who_wait_is_taken_back_and_heals(tmp_path: Path
     assert done.returncode == 0, done.stderr
     log = SegmentLog(tmp_path / "s")
     assert ids(log) == ["0", "3"]
+
+
+@pytest.mark.parametrize("also", ["", ";segment.rotate.before_unlink=error:EIO"])
+def test_a_segment_that_could_not_be_made_does_not_stop_the_next(
+    tmp_path: Path, make_events: Callable[..., list[Event]], also: str
+) -> None:
+    """Its file could not be removed either, and its number was tried again for ever."""
+    log = SegmentLog(tmp_path / "s")
+    failpoints.arm(f"segment.rotate.before_sync=error:EIO{also}")
+
+    async def main() -> None:
+        await asyncio.to_thread(log.open)
+        with pytest.raises(Failed, match="Input/output"):
+            await log.append(encode_frame(make_events(1, "a")))
+        await log.append(encode_frame(make_events(1, "b")))
+        await asyncio.to_thread(log.close)
+
+    try:
+        asyncio.run(main())
+    finally:
+        failpoints.arm("")
+    assert ids(log) == ["b-0"]
+
+
+@pytest.mark.parametrize("at", ["length", "payload"])
+def test_flipped_byte_in_the_last_frame_is_damage_and_no_torn_write(
+    tmp_path: Path, make_events: Callable[..., list[Event]], at: str
+) -> None:
+    frames = [encode_frame(make_events(1, p)) for p in ("a", "b")]
+    log = filled(tmp_path / "s", frames)
+    path = log.path(log.segments()[-1])
+    data = bytearray(path.read_bytes())
+    data[len(frames[0]) + (0 if at == "length" else 40)] ^= 0x80
+    path.write_bytes(data)
+
+    again = filled(tmp_path / "s", [])
+    assert ids(again) == ["a-0"]
+    assert len(again.problems) == 1
+    assert "damaged" in again.problems[0]
