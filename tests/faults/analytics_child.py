@@ -21,7 +21,7 @@ from stackctl.contracts.analytics import SqlRequest
 from stackctl.errors import StackctlError
 from stackctl.settings import AnalyticsSettings
 from stackctl_daemon import failpoints
-from stackctl_daemon.analytics import loader, store
+from stackctl_daemon.analytics import retention, store
 from stackctl_daemon.analytics.service import AnalyticsService
 
 BATCHES = 8
@@ -108,7 +108,7 @@ def main() -> int:
     """Run the work under the failpoints of the environment."""
     directory, ledger = Path(sys.argv[1]), Ledger(Path(sys.argv[2]))
     # A day's loads, and an hour's patience, in a second.
-    store._COMPACT_LOADS, loader.RETRY_S = 3, 0.1
+    store._COMPACT_LOADS, retention.RETRY_S = 3, 0.1
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     return asyncio.run(work(directory, ledger))
 

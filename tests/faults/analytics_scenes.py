@@ -22,6 +22,8 @@ from stackctl_daemon.analytics.service import AnalyticsService
 DAY_S = 86_400
 SEEDS = 3
 EVENTS = 20
+EXPIRED = 10
+"""Few beside the others: a clock by which many are too old is doubted."""
 
 
 def fresh(scene: Path) -> None:
@@ -35,7 +37,7 @@ def aged(scene: Path) -> None:
     past_us = (time.time_ns() // 1000) - 100 * DAY_S * 1_000_000
     old = [
         Event(id=f"expired-{n}", kind="user", name="expired", time_us=past_us + n)
-        for n in range(EVENTS)
+        for n in range(EXPIRED)
     ]
     asyncio.run(_record(scene, "old", old))
     for segment in (scene / "data").rglob("events-*.log"):

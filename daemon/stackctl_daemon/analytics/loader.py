@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from stackctl.contracts.event import Summary
 from stackctl.errors import DiskFull, Failed, Overloaded, StackctlError, StoreCorrupt
+from stackctl_daemon.analytics.retention import Retention
 from stackctl_daemon.analytics.segment_log import NO_SPACE, Position, SegmentLog
 from stackctl_daemon.analytics.segment_reader import count_events, read_batch
 from stackctl_daemon.analytics.store import Store
@@ -31,12 +32,8 @@ KEEP_BYTES = 256 << 20
 FRESH_S = 1.0
 """How long a summary may load before it answers with what is there."""
 CLOSE_S = 5.0
-RETRY_S = 60.0
-"""After a failure to forget what is too old."""
 _SKEW_S = 60.0  # events of a clock that is a little ahead belong to the window
-_HOUR_S = 3600.0
 _LOOK_S = 60.0
-_DAY_US = 86_400_000_000
 
 
 class Loader:
@@ -62,13 +59,12 @@ class Loader:
         self._log = segments
         self._store = store
         self._interval_s = load_interval_s
-        self._retention_days = retention_days
+        self._retention = Retention(retention_days, now=now)
         self._keep_s = keep_s
         self._keep_bytes = keep_bytes
         self._now = now
         self._corrupt: StoreCorrupt | None = None
         self._counts: dict[int, int] = {}
-        self._next_retention = 0.0
         self._next_look = 0.0
         self._closing = False
         # Any: each job carries its own result type.
@@ -232,11 +228,10 @@ class Loader:
         done = self.load(float("inf"), polite=True)
         self.drop_segments()
         self._store.compact()
-        if done and self._retention_days > 0 and time.monotonic() >= self._next_retention:
-            self._next_retention = time.monotonic() + RETRY_S
-            cutoff = int(self._now() * 1e6) - self._retention_days * _DAY_US
-            dropped = self._store.drop_before(cutoff)
-            self._next_retention = time.monotonic() + _HOUR_S
+        cutoff_us = self._retention.cutoff_us(self._store.share_before) if done else None
+        if cutoff_us is not None:
+            dropped = self._store.drop_before(cutoff_us)
+            self._retention.done()
             if dropped:
                 log.info("events_expired count=%d", dropped)
         if done and time.monotonic() >= self._next_look:

@@ -198,6 +198,16 @@ class Store:
             failpoint("store.retention.after_commit")
         return int(found[0][0])
 
+    def share_before(self, cutoff_us: int) -> float:
+        """Give which part of all events, 0 to 1, `drop_before` would forget."""
+        connection = self._open()
+        with self._translated():
+            found = connection.execute(
+                "SELECT coalesce(avg((time_us < ? OR loaded_us < ?)::INTEGER), 0) FROM events",
+                [cutoff_us, cutoff_us],
+            ).fetchall()
+        return float(found[0][0])
+
     def check(self) -> int:
         """Read every value, which verifies every checksum; give the number of events.
 

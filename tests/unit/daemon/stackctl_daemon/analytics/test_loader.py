@@ -13,7 +13,7 @@ import pytest
 from stackctl.contracts.event import Event
 from stackctl.errors import DiskFull, Failed, Overloaded
 from stackctl_daemon import failpoints
-from stackctl_daemon.analytics import loader as loader_module
+from stackctl_daemon.analytics import retention
 from stackctl_daemon.analytics.frame import encode_frame
 from stackctl_daemon.analytics.loader import Loader
 from stackctl_daemon.analytics.segment_log import Position, SegmentLog
@@ -130,14 +130,14 @@ def test_thread_loads_by_itself_and_applies_retention(
     day_us = 86_400_000_000
     bench.append(
         make_events(4, "old", time_us=int(NOW_S * 1e6) - 2 * day_us),
-        make_events(3, "new", time_us=int(NOW_S * 1e6)),
+        make_events(37, "new", time_us=int(NOW_S * 1e6)),
     )
 
     bench.loader.start()
     deadline = time.monotonic() + 30
     while bench.loader.submit(lambda: (bench.store.position, bench.store.check())).result(30) != (
         bench.log.end,
-        3,
+        37,
     ):
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
@@ -246,14 +246,16 @@ def test_retention_that_failed_is_tried_again_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It waited for the next hour."""
-    monkeypatch.setattr(loader_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(retention, "RETRY_S", 0.0)
     bench = Bench(tmp_path, retention_days=1)
-    bench.append(make_events(4, "old", time_us=int(NOW_S * 1e6) - 2 * 86_400_000_000))
+    bench.append(
+        make_events(4, "old", time_us=int(NOW_S * 1e6) - 2 * 86_400_000_000), make_events(96)
+    )
     armed("store.retention.before_commit=error:ENOSPC")
 
     seen = []
     for _ in range(2):
         bench.loader._guarded(bench.loader._tick)
         seen.append((type(bench.loader.failure), bench.store.check()))
-    assert seen == [(DiskFull, 4), (type(None), 0)]
+    assert seen == [(DiskFull, 100), (type(None), 96)]
     bench.close()

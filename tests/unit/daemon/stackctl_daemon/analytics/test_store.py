@@ -174,3 +174,15 @@ def test_a_disk_full_at_creation_leaves_no_stub(tmp_path: Path) -> None:
 
     assert done.returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == ["analytics.duckdb"]
+
+
+def test_the_share_that_retention_would_take_is_known_before(
+    path: Path, make_events: Callable[..., list[Event]]
+) -> None:
+    store = Store(path)
+
+    assert store.share_before(2**60) == 0.0  # of nothing
+    events = make_events(1, "a", time_us=5) + make_events(3, "b", time_us=50)
+    store.insert(rows(events), Position(1, 1))
+    assert [store.share_before(cutoff) for cutoff in (5, 6, 2**60)] == [0.0, 0.25, 1.0]
+    store.close()
