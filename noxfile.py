@@ -87,7 +87,7 @@ def startup(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Kill daemon and workers and count losses; `-- inference`: 200 faults into inference."""
+    """Kill daemon and workers and count losses; `-- inference`, `-- analytics`: faults there."""
     session.install("-e", ".[test]")
     session.run("python", "tests/faults/run.py", *session.posargs)
 

@@ -50,12 +50,13 @@ def aged(scene: Path) -> None:
         file.write(frame[: len(frame) // 2])
 
 
-def damaged(scene: Path) -> None:
-    """A store with a write-ahead log, as a kill leaves it, whose file then lost its header."""
+def damaged(scene: Path, *, header: bool = True) -> None:
+    """A store with a write-ahead log, as a kill leaves it; ``header``: and its file's is gone."""
     fresh(scene)
     asyncio.run(_record(scene, "seed", crash=True))
-    with (scene / "data" / "analytics" / "analytics.duckdb").open("r+b") as file:
-        file.write(os.urandom(12_288))
+    if header:
+        with (scene / "data" / "analytics" / "analytics.duckdb").open("r+b") as file:
+            file.write(os.urandom(12_288))
 
 
 SCENES = {"fresh": fresh, "aged": aged, "damaged": damaged}

@@ -17,13 +17,14 @@ class Producer:
     stores an event twice shows itself.
     """
 
-    def __init__(self, stack: Stack, *, batch: int = 20):
+    def __init__(self, stack: Stack, *, batch: int = 20, prefix: str = "fault"):
         self.acknowledged: set[str] = set()
         self.refused: dict[str, int] = {}
         """Answers that were errors, by code."""
         self.resent = 0
         self._stack = stack
         self._batch = batch
+        self._prefix = prefix
         self._next = 0
         self._stopping = threading.Event()
         self._progress = threading.Condition()
@@ -67,7 +68,7 @@ class Producer:
         first, self._next = self._next, self._next + count
         return [
             {
-                "id": f"fault-{number:08d}",
+                "id": f"{self._prefix}-{number:08d}",
                 "kind": "user",
                 "name": "fault.event",
                 "time_us": time.time_ns() // 1000,

@@ -2,7 +2,8 @@
 
 Exit 1 when an acknowledged event is missing or doubled, when the index differs from that of a run
 without faults, or when a job that was accepted did not end in success.
-The suite ``inference`` is another matter: see `faults.inference`.
+The suites ``inference`` and ``analytics`` are another matter: see `faults.inference` and
+`faults.analytics`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from harness import Stack, kill_quietly
 
 COLLECTION = "faults"
 JOB_TIMEOUT_S = 600.0
+KILLS_OF_STACK = 50
 WORKER_SHARE = 0.4
 """Part of the kills that is aimed at a worker, when there is one."""
 
@@ -133,8 +135,10 @@ def compare_events(producer: Producer, stored: Counter[str], findings: Findings)
 def main() -> int:
     """Run a suite and give the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", nargs="?", choices=("stack", "inference"), default="stack")
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument(
+        "suite", nargs="?", choices=("stack", "inference", "analytics"), default="stack"
+    )
+    parser.add_argument("--kills", type=int, default=None, help="default: 50; analytics: 100")
     parser.add_argument("--files", type=int, default=300)
     parser.add_argument("--seed", type=int, default=None, help="the moments; default: the clock's")
     parser.add_argument("--skip-disk", action="store_true", help="leave the full disk out")
@@ -154,8 +158,15 @@ def main() -> int:
 
         parts = [inference_run(options.faults, options.minutes, seed=seed, say=say)]
         report("inference under faults", parts[0])
+    elif options.suite == "analytics":
+        # Deferred: it needs the daemon's analytics area, in this process too.
+        from faults.analytics import KILLS, analytics_run
+
+        parts = analytics_run(
+            options.kills or KILLS, seed=seed, disk=not options.skip_disk, say=say
+        )
     else:
-        parts = [kill_run(options.kills, options.files, seed=seed, say=say)]
+        parts = [kill_run(options.kills or KILLS_OF_STACK, options.files, seed=seed, say=say)]
         report("kill -9", parts[0])
         if not options.skip_disk:
             parts.append(Findings())
