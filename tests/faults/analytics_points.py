@@ -61,16 +61,13 @@ class Strike:
 
 
 def strikes(*, every: bool) -> Iterator[Strike]:
-    """Give the strikes: a kill at each point, or ``every`` action at first and later passes."""
+    """Give the strikes: each action once at each point; ``every``: and at later passes."""
     for point, actions in POINTS.items():
-        yield Strike(point, "kill")
+        chosen = ["kill", "error:ENOSPC", "torn"]
         if every:
-            yield Strike(point, "kill@2")
-            if "torn" in actions:
-                yield from (Strike(point, action) for action in ("torn", "torn:1@2", "torn:9@3"))
-            if "error" in actions:
-                for name in ERRORS:
-                    yield from (Strike(point, f"error:{name}{nth}") for nth in ("", "@2"))
+            chosen += ["kill@2", "error:ENOSPC@2", "error:EIO", "error:EIO@2", "torn:1@2"]
+            chosen += ["torn:9@3"]
+        yield from (Strike(point, text) for text in chosen if text.startswith(actions))
 
 
 def strike_points(findings: Findings, say: Callable[[str], None], *, every: bool) -> None:
