@@ -57,10 +57,13 @@ def profile(hours: FloatArray, heard: FloatArray, end_hour: int, *, log: bool) -
     return Profile(whole, _spread(data, whole[:, :HOURS], log), end_hour)
 
 
-def expected(usual: Profile, lines: Lines, end: int, *, log: bool = False) -> FloatArray:
+def expected(
+    usual: Profile, lines: Lines, end: int, alive: FloatArray, *, log: bool = False
+) -> FloatArray:
     """Give what each minute of the ring should have been, ``(values, MINUTES)``.
 
-    Between the middles of two hours it is interpolated.
+    Between the middles of two hours it is interpolated. ``alive``: ``(MINUTES,)``, 1 where the
+    daemon ran; minutes in which it did not are no minutes without traffic.
     """
     minutes = np.arange(end - MINUTES, end)
     first = usual.end_hour - HOURS
@@ -71,7 +74,8 @@ def expected(usual: Profile, lines: Lines, end: int, *, log: bool = False) -> Fl
     found = found if log else found / 60
     recent = lines.minutes[:, -TRAILING:-RECENT_SKIP]
     with np.errstate(all="ignore"):
-        trailing = nanmedian(recent, 1) if log else recent.mean(axis=1)
+        ran = max(float(alive[-TRAILING:-RECENT_SKIP].sum()), 1.0)
+        trailing = nanmedian(recent, 1) if log else recent.sum(axis=1) / ran
     whole: FloatArray = np.where(np.isnan(found), trailing[:, None], found).astype(np.float32)
     return whole
 

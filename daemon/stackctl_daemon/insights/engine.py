@@ -6,15 +6,18 @@ Refuses to know where figures come from or where incidents are kept.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from stackctl.contracts.insight import Change, Insight
-from stackctl_daemon.insights.detectors import ALL
+from stackctl_daemon.insights.detectors import ALL, Detector
 from stackctl_daemon.insights.finding import MINUTE_US, Finding
 from stackctl_daemon.insights.panel import Panel
+
+log = logging.getLogger(__name__)
 
 CALM_US = 15 * MINUTE_US
 """What was not true for so long is over."""
@@ -33,9 +36,26 @@ RETOLD_US = 45 * MINUTE_US
 WEIGHT = {"info": 1.0, "warning": 2.0, "critical": 3.0}
 
 
-def find(panel: Panel) -> list[Finding]:
-    """Run every detector; what another finding explains is left out."""
-    found = [finding for detect in ALL for finding in detect(panel)]
+def find(
+    panel: Panel, failed: list[str] | None = None, *, detectors: Sequence[Detector] = ALL
+) -> list[Finding]:
+    """Run every detector; what another finding explains is left out.
+
+    Args:
+        panel: what they look at.
+        failed: takes what went wrong in a detector, and the others still run; None: it is raised.
+        detectors: which.
+    """
+    found: list[Finding] = []
+    for detect in detectors:
+        try:
+            found += detect(panel)
+        except Exception as err:  # our bug in one of them must not silence the others
+            if failed is None:
+                raise
+            name = f"{detect.__module__.rpartition('.')[2]}.{detect.__name__}"
+            log.exception("detector_failed detector=%s", name)
+            failed.append(f"detector {name} failed by our bug: {err!r}")
     kinds = {finding.kind for finding in found}
     return [f for f in found if not kinds.intersection(CAUSES.get(f.kind, ()))]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stackctl.contracts.analytics import Filter, Measure, Query
 from stackctl.contracts.event import EventKind
 from stackctl.contracts.insight import InsightKind, Severity
+from stackctl_daemon.insights.grid import OTHER
 
 MINUTE_US = 60_000_000
 DIMENSIONS = ("model", "device", "name", "uid", "error_code", "kind")
@@ -58,7 +59,7 @@ def ask(
     where = [
         Filter(field=field, value=int(value) if field == "uid" else value)
         for field, value in subject.items()
-        if field in DIMENSIONS and field != "kind"
+        if field in DIMENSIONS and field != "kind" and value != OTHER  # events have no such value
     ]
     return Query(
         measures=list(measures),

@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stackctl_daemon.insights.baseline import Profile, expected, nanmedian, profile
+from stackctl_daemon.insights.baseline import (
+    RECENT_SKIP,
+    TRAILING,
+    Profile,
+    expected,
+    nanmedian,
+    profile,
+)
 from stackctl_daemon.insights.grid import HOURS, MINUTES, FloatArray, Grid, Lines
 
 MOST_SAMPLES = 4000
 SAMPLE_MINUTES = 5
 """Metrics are kept no closer."""
+LEAST_MINUTES, LEAST_HOURS = 60, 72
+"""Of a daemon's running, before which nothing is usual: of the last hours, or of all."""
 CELL = "name+model+device"
 REST_MINUTES = 480
 REST_HOURS = slice(HOURS - 7 * 24, HOURS)
@@ -111,7 +120,10 @@ class Panel:
         found = self._expected.get(name)
         if found is None or found[0] != version:
             usual = self.profile(name, lines, log=log)
-            found = self._expected[name] = (version, expected(usual, lines, self.end, log=log))
+            found = self._expected[name] = (
+                version,
+                expected(usual, lines, self.end, self.alive()[0], log=log),
+            )
         return found[1]
 
     def _joined(self, dim: str) -> Lines:
@@ -168,6 +180,14 @@ class Panel:
         total = self.sources.lines("")
         heard = np.convolve(total.minutes[0] > 0, np.ones(11), "same") > 0
         return heard.astype(np.float32), (total.hours[0] > 0).astype(np.float32)
+
+    @property
+    def settled(self) -> bool:
+        """The daemon has run for long enough that something may be called usual."""
+        minutes, hours = self.alive()
+        return bool(
+            minutes[-TRAILING:-RECENT_SKIP].sum() >= LEAST_MINUTES or hours.sum() >= LEAST_HOURS
+        )
 
     def profile(self, name: str, lines: Lines, *, log: bool = False) -> Profile:
         """Give the seasonal baseline of lines; computed once an hour, or as values come up."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -63,6 +63,8 @@ class InsightService:
         self._known: dict[str, Insight] = {}
         self._checked_us = 0
         self._problem = ""
+        self._dead = ""
+        """Why nobody checks each minute any more."""
         self._checking = asyncio.Lock()
         self._store: InsightStore | None = None
         self._tasks: TaskOwner | None = None
@@ -104,8 +106,10 @@ class InsightService:
 
     def health(self) -> AreaHealth:
         """Say whether it can look."""
-        if self._problem:
-            return AreaHealth(name="insights", state="degraded", reason=self._problem)
+        if problem := self._dead or self._problem:
+            return AreaHealth(
+                name="insights", state="degraded", reason=problem, hint="stackctl logs"
+            )
         return AreaHealth(name="insights", state="ready")
 
     def list(self, state: str = "open") -> InsightList:
@@ -120,7 +124,9 @@ class InsightService:
                 hint="stackctl insights list",
             )
         found = engine.ranked(self._known.values(), state)
-        return InsightList(items=found, checked_us=self._checked_us, problem=self._problem)
+        return InsightList(
+            items=found, checked_us=self._checked_us, problem=self._dead or self._problem
+        )
 
     def get(self, prefix: str) -> Insight:
         """Give the insight whose id is, or alone begins with, ``prefix``.
@@ -163,8 +169,9 @@ class InsightService:
         async with self._checking:
             try:
                 async with asyncio.timeout(CHECK_TIMEOUT_S):
-                    await self._look()
-                self._problem = ""
+                    failed = await self._look()
+                if failed is not None:
+                    self._problem = "; ".join(failed)
             except TimeoutError:
                 self._problem = f"the event store did not answer in {CHECK_TIMEOUT_S:.0f} s"
                 log.warning("insights_not_checked error=%s", self._problem)
@@ -174,21 +181,27 @@ class InsightService:
         return self.list("open")
 
     def _ended(self, task: str, error: BaseException) -> None:
-        self._problem = f"{task} ended by our bug: {error!r}"
+        self._dead = f"{task} ended by our bug: {error!r}"
 
     async def _run(self) -> None:
         while True:
             await self._clock.sleep(self._interval_s)
-            for event in await asyncio.to_thread(vitals.measure, self._data):
-                self._sink.emit(event)
-            await self.check()
+            try:
+                for event in await asyncio.to_thread(vitals.measure, self._data):
+                    self._sink.emit(event)
+                await self.check()
+            except Exception as err:  # a look that fails is no reason not to look again
+                log.exception("insights_not_checked")
+                self._problem = f"checking failed by our bug: {err!r}"
 
-    async def _look(self) -> None:
+    async def _look(self) -> Sequence[str] | None:
+        """Look at what is new; give what failed, None when there is nothing new to look at."""
         now = self._now_us()
         if not await self._reader.read(self._panel, now):
-            return
+            return None
         began_s = self._clock.monotonic_s()
-        findings = await self._call(lambda: engine.find(self._panel))
+        failed: list[str] = []
+        findings = await self._call(lambda: engine.find(self._panel, failed))
         known = list(self._known.values())
         changed = engine.advance(known, findings, now)
         self._checked_us = now
@@ -201,6 +214,7 @@ class InsightService:
             len(findings),
             self._clock.monotonic_s() - began_s,
         )
+        return failed
 
     async def _keep(self, changed: dict[str, Insight]) -> None:
         """Write what changed, then show it."""

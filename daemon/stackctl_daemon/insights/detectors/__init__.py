@@ -20,7 +20,8 @@ from stackctl_daemon.insights.detectors import (
 from stackctl_daemon.insights.finding import Finding
 from stackctl_daemon.insights.panel import Panel
 
-ALL: tuple[Callable[[Panel], list[Finding]], ...] = (
+Detector = Callable[[Panel], list[Finding]]
+ALL: tuple[Detector, ...] = (
     traffic.detect,
     user.detect,
     latency.detect_shift,

@@ -49,6 +49,8 @@ class _Deviation:
 def detect(panel: Panel) -> list[Finding]:
     """Give drops and surges."""
     found: list[Finding] = []
+    if not panel.settled:
+        return found
     for direction in ("traffic-drop", "traffic-surge"):
         deviations = _deviations(panel, direction)
         for deviation in _explanations(panel, deviations):
@@ -148,6 +150,8 @@ def _finding(panel: Panel, direction: str, deviation: _Deviation) -> Finding:
     subject = {deviation.dim: deviation.value} if deviation.dim else {}
     factor = deviation.observed / max(deviation.usual, 1)
     middle = deviation.expectation * (1 + min(factor, 10)) / 2
+    if not drop:  # where nothing was expected, every minute would be above it
+        middle = np.maximum(middle, deviation.observed / deviation.minutes / 2)
     span = 180
     start = onset(deviation.counts[-span:], middle[-span:], up=not drop)
     began = panel.end - span + start

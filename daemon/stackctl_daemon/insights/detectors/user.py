@@ -21,7 +21,7 @@ HISTORY = 21 * 24
 def detect(panel: Panel) -> list[Finding]:
     """Give users whose share of requests rose far beyond what they ever had."""
     users, total = panel.traffic("uid"), panel.traffic("")
-    if len(users.values) < 2:
+    if len(users.values) < 2 or not panel.settled:
         return []
     should = panel.expected("traffic.uid", users)
     # The three busiest hours are left out: an incident of the past must not hide the next.

@@ -8,6 +8,7 @@ from stackctl_daemon.insights.baseline import expected, profile
 from stackctl_daemon.insights.grid import HOURS, MINUTES, Lines
 
 END_HOUR = 483_000
+ALWAYS = np.ones(MINUTES, np.float32)
 
 
 def _weekly(level: float) -> np.ndarray:
@@ -53,17 +54,28 @@ def test_without_history_the_last_hours_stand_in() -> None:
     usual = profile(empty, np.zeros(HOURS, np.float32), END_HOUR, log=False)
     minutes = np.full((1, MINUTES), 4, np.float32)
 
-    found = expected(usual, Lines(["a"], minutes, empty), END_HOUR * 60)
+    found = expected(usual, Lines(["a"], minutes, empty), END_HOUR * 60, ALWAYS)
 
     assert np.all(found == 4)
     assert usual.spread[0] > 0.5
+
+
+def test_minutes_before_the_daemon_ran_are_not_without_traffic() -> None:
+    empty = np.zeros((1, HOURS), np.float32)
+    usual = profile(empty, np.zeros(HOURS, np.float32), END_HOUR, log=False)
+    alive = (np.arange(MINUTES) >= MINUTES - 120).astype(np.float32)
+
+    found = expected(usual, Lines(["a"], 4 * alive[None, :], empty), END_HOUR * 60, alive)
+
+    assert np.all(found == 4)
 
 
 def test_minutes_lie_between_the_middles_of_hours() -> None:
     hours = np.where(np.arange(HOURS) % 2, 60, 120)[None, :].astype(np.float32)
     usual = profile(hours, np.ones(HOURS, np.float32), END_HOUR, log=False)
 
-    found = expected(usual, Lines(["a"], np.zeros((1, MINUTES), np.float32), hours), END_HOUR * 60)
+    lines = Lines(["a"], np.zeros((1, MINUTES), np.float32), hours)
+    found = expected(usual, lines, END_HOUR * 60, ALWAYS)
 
     assert found[0, -30] == 1  # the middle of the last hour
     assert found[0, -90] == 2

@@ -9,8 +9,10 @@ from steady_panel import END, SteadyPanel
 
 from stackctl.contracts.insight import Insight
 from stackctl_daemon.insights import engine
+from stackctl_daemon.insights.detectors import ALL
 from stackctl_daemon.insights.detectors.traffic import detect
 from stackctl_daemon.insights.finding import MINUTE_US, Finding
+from stackctl_daemon.insights.panel import Panel
 
 NOW = END * MINUTE_US
 
@@ -138,3 +140,17 @@ def test_what_saturation_explains_is_left_out() -> None:
 
 def test_a_steady_stack_has_no_findings() -> None:
     assert engine.find(SteadyPanel().panel) == []
+
+
+def test_a_detector_that_fails_is_told_and_the_others_go_on() -> None:
+    def broken(panel: Panel) -> list[Finding]:
+        raise ValueError("its own bug")
+
+    steady = SteadyPanel()
+    steady.put("failures", ("embed", "rerank", "overloaded", "1000"), 12, 5)
+    failed: list[str] = []
+
+    found = engine.find(steady.panel, failed, detectors=[broken, *ALL])
+
+    assert {finding.kind for finding in found} == {"saturation"}
+    assert [("broken" in text, "its own bug" in text) for text in failed] == [(True, True)]

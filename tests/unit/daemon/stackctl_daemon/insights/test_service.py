@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from fakes.event_figures import EventFigures
+from waiting import until_on_loop
 
 from stackctl.contracts.event import Event
 from stackctl.contracts.insight import Mute
 from stackctl.errors import Failed, Invalid, NotFound, StoreCorrupt
 from stackctl.settings import InsightsSettings
-from stackctl_daemon.insights.finding import MINUTE_US
+from stackctl_daemon.insights import engine
+from stackctl_daemon.insights.finding import MINUTE_US, Finding
 from stackctl_daemon.insights.service import InsightService
 
 NOW = 29_000_160 * MINUTE_US
@@ -215,6 +217,30 @@ def test_repair_sets_a_damaged_file_aside(tmp_path: Path) -> None:
         assert any("insights.db" in action for action in actions)
         await stage.service.start()
         assert await stage.service.repair() == []
+        await stage.service.close()
+
+    asyncio.run(go())
+
+
+def test_a_look_that_fails_is_told_until_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[Finding]:
+        raise ValueError("a bug")
+
+    async def go() -> None:
+        stage = Stage(tmp_path, interval_s=60.0)
+        await stage.service.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "find", broken)
+            stage.clock.wake.set()
+            await until_on_loop(lambda: stage.service.health().state == "degraded")
+        await stage.service.check()  # nothing new: what failed is not looked at again
+        assert "a bug" in stage.service.health().reason
+
+        stage.now_us += MINUTE_US
+        stage.clock.wake.set()
+        await until_on_loop(lambda: stage.service.health().state == "ready")
         await stage.service.close()
 
     asyncio.run(go())

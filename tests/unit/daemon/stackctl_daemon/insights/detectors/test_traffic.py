@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from steady_panel import SteadyPanel
+from steady_panel import END, SteadyPanel
 
 from stackctl_daemon.insights.detectors.traffic import detect
+from stackctl_daemon.insights.grid import MINUTES
+from stackctl_daemon.insights.panel import Panel
 
 
 def test_steady_traffic_is_no_news() -> None:
@@ -55,3 +57,26 @@ def test_half_the_traffic_more_is_within_bounds() -> None:
     steady.each("answers", 30, count=3.0)
 
     assert detect(steady.panel) == []
+
+
+def test_the_first_traffic_of_a_new_daemon_is_no_surge() -> None:
+    panel = Panel()
+    panel.begin(END)
+    for at in range(30):
+        panel.sources.put(("request", "embed", "", "ok"), END - 1 - at, {"count": 15})
+        panel.answers.put(("embed", "minilm", "cpu:0", "1000"), END - 1 - at, {"count": 15})
+
+    assert detect(panel) == []
+
+
+def test_traffic_that_was_never_there_began_when_it_came() -> None:
+    panel = Panel()
+    panel.begin(END)
+    for at in range(MINUTES):
+        panel.sources.put(("metric", "temperature", "", "ok"), END - 1 - at, {"count": 1})
+    for at in range(14):
+        panel.answers.put(("embed", "minilm", "cpu:0", "1000"), END - 1 - at, {"count": 15})
+
+    [found] = detect(panel)
+
+    assert END - found.began == 14
