@@ -8,8 +8,10 @@ import time
 import unicodedata
 from typing import Any
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""What would move a terminal's cursor, change its colours or reorder its text."""
+CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
+"""What would move a terminal's cursor, change its colours, reorder its text or end a line."""
 
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")

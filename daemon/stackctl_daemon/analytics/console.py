@@ -2,7 +2,9 @@
 
 Refuses every other statement by its kind, table functions that are not on a list, and tables that
 are not ours; DuckDB itself has no access to files, its settings are locked, and the transaction
-is read-only. Memory, time, rows and bytes of an answer are bounded.
+is read-only. Rows and bytes of an answer are bounded. What one expression makes (a list of
+millions, a text that is doubled again and again) is bounded by DuckDB neither in memory nor in
+time, so it is for those who own the daemon.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ FUNCTIONS = ("range", "generate_series", "unnest", "json_each", "json_tree", "re
 """Table functions that make rows of their arguments alone."""
 MAX_BYTES = 8 << 20
 _FETCH = 100
+_TAKEN = """
+SELECT lower(view_name) FROM duckdb_views() UNION SELECT lower(table_name) FROM duckdb_tables()
+"""
 _FIX = "stackctl analytics sql 'SELECT name, count(*) FROM events GROUP BY name'"
 
 
@@ -43,7 +48,7 @@ def run(cursor: Any, request: SqlRequest) -> QueryResult:
     except (duckdb.InterruptException, duckdb.OutOfMemoryException):
         raise
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as err:
-        raise Invalid(f"sql: {_said(err)}") from err
+        raise Invalid(f"sql: {_said(err)}", hint=_FIX) from err
     return QueryResult(
         columns=columns,
         rows=rows[: request.limit],
@@ -78,6 +83,10 @@ def check(cursor: Any, sql: str) -> None:
         raise Invalid(f"sql is refused: {tree.get('error_message')}", hint=_FIX)
     nodes = list(_nodes(tree))
     named = {name.lower() for node in nodes for name in _common_tables(node)}
+    # Outside its own query such a name would mean what DuckDB calls so.
+    taken = named & {name for (name,) in cursor.execute(_TAKEN).fetchall()}
+    if taken:
+        raise Invalid(f'sql names a part of it "{min(taken)}", expected a new name', hint=_FIX)
     for node in nodes:
         _check_node(node, named)
 

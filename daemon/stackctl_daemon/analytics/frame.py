@@ -47,7 +47,7 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True):
     device: Text
     job_id: Text
     request_id: Text
-    uid: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    uid: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
     attributes: str
     """JSON text of an object."""
 

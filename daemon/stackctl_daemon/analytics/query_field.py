@@ -115,7 +115,7 @@ def _value(place: str, field: Field, value: Any) -> Any:
         raise Invalid(f"{place}.value is {value}, expected a number of 64 bits")
     if field.type == "attribute":
         if number or isinstance(value, bool):
-            return value if number and not isinstance(value, int) else _json(value)
+            return _json(value)
         expected = "text or a number"
     elif field.type == "text":
         expected = "text"

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
+import msgspec
+
 from stackctl.contracts import analytics
-from stackctl.contracts.event import EventAck, EventBatch, Summary
-from stackctl.errors import Conflict, DiskFull, Failed, Invalid, StoreCorrupt, TimedOut, TooLarge
+from stackctl.contracts.event import Event, EventAck, EventBatch, Summary
+from stackctl.errors import (
+    Conflict,
+    Denied,
+    DiskFull,
+    Failed,
+    Invalid,
+    StoreCorrupt,
+    TimedOut,
+    TooLarge,
+)
 from stackctl_daemon.analytics.service import MAX_BATCH, MAX_WINDOW_S, AnalyticsService
 from stackctl_daemon.http.registry import Query, Reply, Request, Route
 
@@ -16,7 +30,7 @@ def routes(service: AnalyticsService) -> list[Route]:
         events = request.body.events
         if not 1 <= len(events) <= MAX_BATCH:
             raise Invalid(f"{len(events)} events, expected 1 to {MAX_BATCH}")
-        await service.record(events)
+        await service.record(_owned(events, request.uid))
         return Reply(EventAck(accepted=len(events)))
 
     async def summary(request: Request) -> Reply:
@@ -81,7 +95,7 @@ def routes(service: AnalyticsService) -> list[Route]:
             name="analytics.sql",
             method="POST",
             path="/v1/analytics/sql",
-            permission="read",
+            permission="admin",
             handler=sql,
             summary="Answer one SELECT over events and rollups; it cannot write",
             body=analytics.SqlRequest,
@@ -105,3 +119,22 @@ def routes(service: AnalyticsService) -> list[Route]:
             errors=unable,
         ),
     ]
+
+
+def _owned(events: Sequence[Event], uid: int) -> list[Event]:
+    """Give the events with their sender's uid where they have none.
+
+    Raises:
+        Denied: one is of another user, and the sender does not own the daemon, or is an ``audit``.
+    """
+    owner = uid in (0, os.geteuid())
+    owned = []
+    for number, event in enumerate(events):
+        if event.kind == "audit":
+            raise Denied(
+                f'events[{number}].kind is "audit", which the daemon alone writes, expected "user"'
+            )
+        if event.uid not in (-1, uid) and not owner:
+            raise Denied(f"events[{number}].uid is {event.uid}, expected {uid}, who sends it")
+        owned.append(event if event.uid != -1 else msgspec.structs.replace(event, uid=uid))
+    return owned

@@ -42,6 +42,8 @@ class AnalyticsService:
         self._log = SegmentLog(directory / "segments", flush_interval_s=settings.flush_interval_s)
         store = Store(directory / "analytics.duckdb")
         self._reader = Reader(store)
+        self._console = Reader(store)
+        """For SQL of people, behind which no question of the dashboard waits."""
         self._loader = Loader(
             self._log,
             store,
@@ -69,6 +71,7 @@ class AnalyticsService:
         await asyncio.to_thread(self._log.close)
         await asyncio.to_thread(self._loader.close)
         self._reader.close()
+        self._console.close()
         self._encoder.shutdown(wait=False)
 
     async def record(self, events: Sequence[Event]) -> None:
@@ -117,7 +120,11 @@ class AnalyticsService:
             StoreCorrupt, Overloaded, Conflict, Failed: the store cannot answer now.
         """
         now_us = time.time_ns() // 1000
-        plan(query, now_us)  # what is wrong is said before anything is loaded
+        try:
+            plan(query, now_us)  # what is wrong is said before anything is loaded
+        except Invalid as err:
+            err.hint = err.hint or "stackctl analytics query --help"
+            raise
         return await self._read(lambda cursor: answer(cursor, query, now_us), QUERY_TIMEOUT_S)
 
     async def sql(self, request: SqlRequest) -> QueryResult:
@@ -129,7 +136,9 @@ class AnalyticsService:
             TooLarge: the answer is above 8 MiB.
             StoreCorrupt, Overloaded, Conflict, Failed: the store cannot answer now.
         """
-        return await self._read(lambda cursor: console.run(cursor, request), request.timeout_s)
+        return await self._read(
+            lambda cursor: console.run(cursor, request), request.timeout_s, self._console
+        )
 
     async def events(self, after_seq: int = -1, limit: int = 100, kind: str = "") -> EventPage:
         """Give events behind a number, oldest first; behind -1 the last ``limit`` of them.
@@ -167,10 +176,12 @@ class AnalyticsService:
             return AreaHealth(name="analytics", state="degraded", reason="; ".join(problems[:5]))
         return AreaHealth(name="analytics", state="ready")
 
-    async def _read(self, work: Callable[[Any], T], timeout_s: float) -> T:
+    async def _read(
+        self, work: Callable[[Any], T], timeout_s: float, reader: Reader | None = None
+    ) -> T:
         await self._settle_emits()
         await asyncio.wrap_future(self._loader.submit(self._loader.freshen))
-        return await self._reader.run(work, timeout_s)
+        return await (reader or self._reader).run(work, timeout_s)
 
     async def _settle_emits(self) -> None:
         try:

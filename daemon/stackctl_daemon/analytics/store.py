@@ -31,6 +31,7 @@ DEDUPE_EVENTS = 1_000_000
 _MAX_SUMMARY_ROWS = 1000
 _COMPACT_LOADS = 200
 """Loads into an hour after which its rollups' rows are joined."""
+_MOST_HOURS = 10_000
 _CLOSE_S = 10.0
 _INTEGERS = {"time_us", "items", "tokens", "uid"}
 _CONFIG = {
@@ -105,6 +106,8 @@ class Store:
         self._seq += count
         for hour in {row[3] // rollup.HOUR_US for row in rows}:
             self._hours[hour] = self._hours.get(hour, 0) + 1
+        if len(self._hours) > _MOST_HOURS:  # of scattered times; none of them takes many loads
+            self._hours.clear()
         return count
 
     def compact(self) -> int:

@@ -161,7 +161,7 @@ def place(citation: Any) -> str:
 
 def _highlighted(hit: Any, width: int) -> list[str | Content]:
     """Give the snippet in lines, its matches underlined."""
-    text = Content("".join(" " if ord(c) < 32 else c for c in hit.snippet))
+    text = Content(clean(hit.snippet))  # a character for each, so that matches stay in place
     for start, end in hit.highlights:
         text = text.stylize("bold underline", start, end)
     return [*text.wrap(width)] if width > 0 else []

@@ -36,8 +36,10 @@ def _record(entry: Any, sender: Sender, batch: Batch) -> Record:
     at = entry.time_unix_nano or entry.observed_time_unix_nano
     severity = _severity(entry)
     identity = batch.id(
-        entry.time_unix_nano, entry.observed_time_unix_nano, severity, own, sent, sender.rest
-    )
+        entry.time_unix_nano, entry.observed_time_unix_nano, severity, own, sent, sender.rest,
+        # Without a time two records may be alike: one sent again had better be there twice.
+        0 if at else batch.now_us,
+    )  # fmt: skip
     failed = entry.severity_number >= _ERROR or (
         not entry.severity_number and severity in _ERROR_TEXTS
     )

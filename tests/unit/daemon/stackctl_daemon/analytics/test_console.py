@@ -50,6 +50,8 @@ ATTACKS = [
     "FROM 'https://example.org/a.parquet'",
     "SELECT (SELECT count(*) FROM '/etc/passwd')",
     "WITH x AS (SELECT * FROM read_text('/etc/passwd')) SELECT * FROM x",
+    "SELECT (WITH duckdb_databases AS (SELECT 1) SELECT 1), path FROM duckdb_databases",
+    "SELECT (WITH load_offsets AS (SELECT 1) SELECT 1), * FROM load_offsets",
     "SELECT * FROM events WHERE name IN (SELECT content FROM read_text('/etc/passwd'))",
     "SELECT 1 UNION ALL SELECT count(*) FROM glob('/*')",
     "SELECT * FROM query('SELECT * FROM read_text(''/etc/passwd'')')",

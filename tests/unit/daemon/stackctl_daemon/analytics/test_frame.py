@@ -23,7 +23,7 @@ EVENTS = st.builds(
     name=TEXT.filter(bool),
     time_us=st.integers(0, 2**53),
     duration_s=st.floats(0, 1e12),
-    uid=st.integers(-(2**63), 2**63 - 1),
+    uid=st.integers(-1, 2**63 - 1),
     model=TEXT,
     attributes=st.dictionaries(TEXT, JSON, max_size=3),
 )
@@ -89,6 +89,7 @@ def test_frame_behind_damage_is_found_and_text_that_looks_like_one_is_not() -> N
         ({"time_us": -1}, "time_us"),
         ({"time_us": 2**53 + 1}, "time_us"),
         ({"uid": 2**63}, "uid"),
+        ({"uid": -2}, "uid"),
         ({"uid": 2**70}, "stored"),
         ({"id": ""}, ".id"),
         ({"id": "x" * 257}, ".id"),

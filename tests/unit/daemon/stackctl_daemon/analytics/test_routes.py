@@ -6,18 +6,22 @@ from typing import Any
 
 import pytest
 
+from stackctl.contracts.analytics import Filter, SqlRequest
 from stackctl.contracts.analytics import Query as AnalyticsQuery
-from stackctl.contracts.analytics import SqlRequest
 from stackctl.contracts.event import EventAck, EventBatch, Summary
-from stackctl.errors import Invalid
+from stackctl.errors import Denied, Invalid
 from stackctl.settings import AnalyticsSettings
 from stackctl_daemon.analytics.routes import routes
 from stackctl_daemon.analytics.service import AnalyticsService
 from stackctl_daemon.events import new_event
 from stackctl_daemon.http.registry import Registry, Request
 
+STRANGER = 4_242_424
 
-def call(directory: Path, *requests: tuple[str, str, Any, dict[str, Any]]) -> list[Any]:
+
+def call(
+    directory: Path, *requests: tuple[str, str, Any, dict[str, Any]], uid: int = 0
+) -> list[Any]:
     """Run requests through the registry as the edge does, after its own checks."""
 
     async def main() -> list[Any]:
@@ -30,7 +34,7 @@ def call(directory: Path, *requests: tuple[str, str, Any, dict[str, Any]]) -> li
             for method, path, body, query in requests:
                 found = registry.match(method, path)
                 assert isinstance(found, tuple)
-                request = Request("r", method, path, found[1], query, body, 0)  # type: ignore[arg-type]
+                request = Request("r", method, path, found[1], query, body, uid)  # type: ignore[arg-type]
                 bodies.append((await found[0].handler(request)).body)
         finally:
             await service.close()
@@ -61,12 +65,59 @@ def test_batch_out_of_range_is_invalid(tmp_path: Path, count: int) -> None:
         call(tmp_path, ("POST", "/v1/events", batch(count), {}))
 
 
+def told(**fields: Any) -> EventBatch:
+    return EventBatch(events=[new_event(**{"kind": "user", "name": "a"} | fields)])
+
+
+def test_events_belong_to_who_sends_them(tmp_path: Path) -> None:
+    *_, page = call(
+        tmp_path,
+        ("POST", "/v1/events", told(), {}),
+        ("POST", "/v1/events", told(uid=STRANGER), {}),
+        ("GET", "/v1/analytics/events", None, {"after_seq": -1, "limit": 9, "kind": ""}),
+        uid=STRANGER,
+    )
+
+    assert [stored.event.uid for stored in page.items] == [STRANGER] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "uid", "text"),
+    [({"uid": 0}, STRANGER, "uid is 0"), ({"kind": "audit"}, 0, "audit")],
+    ids=["of another user", "of the daemon"],
+)
+def test_events_of_others_are_denied(
+    tmp_path: Path, fields: dict[str, Any], uid: int, text: str
+) -> None:
+    with pytest.raises(Denied, match=text):
+        call(tmp_path, ("POST", "/v1/events", told(**fields), {}), uid=uid)
+
+
+def test_an_attribute_is_compared_with_a_number_whatever_others_hold(tmp_path: Path) -> None:
+    where = [
+        Filter(field="attributes.x", value=1.5),
+        Filter(field="attributes.x", op="in", value=[1.5, 7]),
+    ]
+    *_, found = call(
+        tmp_path,
+        ("POST", "/v1/events", told(attributes={"x": "abc"}), {}),
+        ("POST", "/v1/events", told(attributes={"x": 1.5}), {}),
+        ("POST", "/v1/analytics/query", AnalyticsQuery(measures=["count"], where=where), {}),
+    )
+
+    assert found.rows == [[1]]
+
+
 def test_routes_declare_permission_cap_and_bounds(tmp_path: Path) -> None:
     post, get, *questions = routes(AnalyticsService(AnalyticsSettings(), tmp_path))
 
     assert (post.permission, post.max_body_bytes) == ("operate", 8 << 20)
     (query,) = get.queries
-    assert {route.permission for route in questions} == {"read"}
+    assert {r.name: r.permission for r in questions} == {
+        "analytics.query": "read",
+        "analytics.sql": "admin",  # it is bounded in neither memory nor time by DuckDB
+        "analytics.events": "read",
+    }
     assert (query.default, query.minimum, query.maximum) == (3600.0, 1, 31_536_000)
 
 

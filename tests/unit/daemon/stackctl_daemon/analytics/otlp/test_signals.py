@@ -43,11 +43,11 @@ def _json(message: Any) -> bytes:
     return msgspec.json.encode(walk(found))
 
 
-def _convert(signal: Signal, message: Any) -> tuple[list[Event], Batch]:
+def _convert(signal: Signal, message: Any, now_us: int = NOW_US) -> tuple[list[Event], Batch]:
     """Convert both encodings, which must agree, and what the store can take."""
     results = []
     for kind, raw in ((PROTOBUF, message.SerializeToString()), (JSON, _json(message))):
-        batch = Batch(NOW_US, uid=7)
+        batch = Batch(now_us, uid=7)
         request = decode.decode(signal, kind, raw)
         results.append(([r.event for r in _RECORDS[signal](request, batch)], batch))
     (ours, batch), (theirs, other) = results
@@ -236,3 +236,10 @@ def test_two_equal_logs_of_a_batch_stay_two() -> None:
 
     assert len({event.id for event in first}) == 2
     assert first == again
+
+
+def test_logs_without_a_time_are_told_apart_by_when_they_came() -> None:
+    first, _ = _convert("logs", _log())
+    later, _ = _convert("logs", _log(), NOW_US + 1)
+
+    assert first[0].id != later[0].id
