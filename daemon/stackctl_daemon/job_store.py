@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from stackctl.contracts.job import Job
-from stackctl.errors import Invalid, NotFound, StackctlError, StoreCorrupt
-from stackctl_daemon.sqlite import Database, Row, refuse_newer
+from stackctl.errors import Invalid, NotFound, StackctlError
+from stackctl_daemon.sqlite import Database, Row, open_sound, refuse_newer
 
 KEPT = 1000
 """Jobs remembered; older ones that have ended are forgotten."""
@@ -42,20 +42,8 @@ class JobStore:
             StoreCorrupt: the file is not a sound database.
             Conflict: a newer stackctl wrote it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = path
-        self._database = Database(path)
-        try:
-            self._database.migrate(_MIGRATIONS)
-            # At most some thousand rows: milliseconds. A row that cannot be read is better known
-            # now than at the first list.
-            if problems := self._database.check():
-                raise StoreCorrupt(
-                    f"{path} is damaged: {problems[0]}", hint="stackctl doctor --repair"
-                )
-        except BaseException:
-            self._database.close()
-            raise
+        self._database = open_sound(path, _MIGRATIONS)
 
     def insert(self, job: Job) -> None:
         """Add a job and forget the oldest beyond `KEPT`."""

@@ -144,6 +144,30 @@ class Database:
             ) from err
 
 
+def open_sound(path: Path, steps: Sequence[str]) -> Database:
+    """Open or create a small database, bring its schema up to date and check every page.
+
+    For some thousand rows, which takes milliseconds: a row that cannot be read is better known
+    now than at the first list.
+
+    Raises:
+        StoreCorrupt: the file is not a sound database.
+        Conflict: a newer stackctl wrote it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = Database(path)
+    try:
+        database.migrate(steps)
+        if problems := database.check():
+            raise StoreCorrupt(
+                f"{path} is damaged: {problems[0]}", hint="stackctl doctor --repair"
+            )
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
 def refuse_newer(path: Path, steps: Sequence[str]) -> None:
     """Keep repair off a sound file of a newer stackctl; a damaged or missing one passes.
 

@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 
 from stackctl.contracts.insight import Insight
-from stackctl.errors import StoreCorrupt
-from stackctl_daemon.sqlite import Database
+from stackctl_daemon.sqlite import open_sound
 
 KEPT = 500
 """Resolved incidents remembered; the oldest beyond are forgotten."""
@@ -38,17 +37,7 @@ class InsightStore:
             StoreCorrupt: the file is not a sound database.
             Conflict: a newer stackctl wrote it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._database = Database(path)
-        try:
-            self._database.migrate(_MIGRATIONS)
-            if problems := self._database.check():
-                raise StoreCorrupt(
-                    f"{path} is damaged: {problems[0]}", hint="stackctl doctor --repair"
-                )
-        except BaseException:
-            self._database.close()
-            raise
+        self._database = open_sound(path, _MIGRATIONS)
 
     def load(self) -> tuple[list[Insight], int]:
         """Give every incident, and when the engine last looked; 0: not yet."""
